@@ -1,0 +1,3 @@
+module github.com/paracell/paracell
+
+go 1.26
