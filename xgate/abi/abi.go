@@ -14,6 +14,8 @@
 // per-vCPU and per-address-space.
 package abi
 
+//go:generate go run ./gen
+
 // Version is checked by the monitor and by the guest kernel at start; a
 // mismatch ends the cell before its first instruction of guest code.
 const Version = 1
@@ -149,6 +151,20 @@ const (
 	MaxSlots    = 8192
 	MaxMapOps   = 256
 	CmdlineSize = 4096
+)
+
+// Virtio transport (docs/virtio.md).
+const (
+	// NotifyStatus as the queue of CallNotify: DriverStatus or ResetSeq of
+	// the device has changed.
+	NotifyStatus = 0xffff_ffff
+
+	MaxQueues  = 8
+	ConfigSize = 256
+
+	// Bits of VirtioDevice.ISR.
+	ISRUsed   = 1
+	ISRConfig = 2
 )
 
 // Map operations, executed by EntryEnter in the target address space before

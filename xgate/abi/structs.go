@@ -80,7 +80,13 @@ type BootParams struct {
 	BootRealNs  uint64    // CLOCK_REALTIME
 	BootMonoNs  uint64    // CLOCK_MONOTONIC
 	NumDevices  uint64    // virtio devices at Control.Devices
-	RNGSeed     [64]uint8 // for the guest's random pool; the guest clears it
+	// GPAs of the parts of the kernel image, page aligned: text (read and
+	// execute), then read-only data up to KernelRodataEnd. All other
+	// guest memory is mapped read and write, never executable.
+	KernelTextStart uint64
+	KernelTextEnd   uint64
+	KernelRodataEnd uint64
+	RNGSeed         [64]uint8 // for the guest's random pool; the guest clears it
 	Cmdline     [CmdlineSize]uint8
 }
 
@@ -135,17 +141,19 @@ type VirtioDevice struct {
 	ConfigGen      uint32
 	ISR            uint32 // bit 0 used buffers, bit 1 config change; host sets, guest clears, atomic
 	ConfigSize     uint32
-	_              [4]uint64
+	ResetAck       uint32 // last ResetSeq that the device has carried out
+	_              uint32
+	_              [3]uint64
 
 	// Driver half, written by the guest.
 	DriverFeatures uint64
 	DriverStatus   uint32
-	_              uint32
+	ResetSeq       uint32 // bumped by the driver for each reset it wants
 	NotifyQueues   uint64 // bitmap of queues with new buffers; guest sets, host clears, atomic
 	_              [5]uint64
 
-	Queues [8]VirtioQueue
-	Config [256]uint8 // device configuration space
+	Queues [MaxQueues]VirtioQueue
+	Config [ConfigSize]uint8 // device configuration space
 }
 
 // VirtioQueue is one split virtqueue; written by the guest before it sets
@@ -185,4 +193,8 @@ type Control struct {
 	Slots   [MaxSlots]Slot
 	Vcpus   [MaxVcpus]Vcpu
 	Devices [MaxDevices]VirtioDevice
+
+	// Spill carries live user FP state (XSAVE, standard format, 64-byte
+	// aligned) over a hand-over between slots: monitor.
+	Spill [MaxVcpus][XStateSize]uint8
 }
