@@ -76,10 +76,10 @@ type BootParams struct {
 	InitrdGPA   uint64
 	InitrdSize  uint64
 	TSCKHz      uint64
-	BootTSC     uint64    // TSC at the moment of the two clocks below
-	BootRealNs  uint64    // CLOCK_REALTIME
-	BootMonoNs  uint64    // CLOCK_MONOTONIC
-	NumDevices  uint64    // virtio devices at Control.Devices
+	BootTSC     uint64 // TSC at the moment of the two clocks below
+	BootRealNs  uint64 // CLOCK_REALTIME
+	BootMonoNs  uint64 // CLOCK_MONOTONIC
+	NumDevices  uint64 // virtio devices at Control.Devices
 	// GPAs of the parts of the kernel image, page aligned: text (read and
 	// execute), then read-only data up to KernelRodataEnd. All other
 	// guest memory is mapped read and write, never executable.
@@ -87,7 +87,8 @@ type BootParams struct {
 	KernelTextEnd   uint64
 	KernelRodataEnd uint64
 	RNGSeed         [64]uint8 // for the guest's random pool; the guest clears it
-	Cmdline     [CmdlineSize]uint8
+	Cmdline         [CmdlineSize]uint8
+	_               [41]uint64 // room for more, to a multiple of 64 bytes
 }
 
 // Vcpu is the state of one vCPU. Line by line: the host's, the monitor's, the
@@ -188,7 +189,7 @@ type Control struct {
 	NumSlots   uint32
 	KernelGen  uint32 // generation of the vmalloc area: bumped by CallKunmap
 	Lock       uint32 // protects the free list; held for a few instructions
-	_          [11]uint32
+	_          [23]uint32
 
 	Slots   [MaxSlots]Slot
 	Vcpus   [MaxVcpus]Vcpu
