@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package process
+
+// rdtsc reads the time stamp counter, not earlier than what precedes it.
+func rdtsc() uint64
+
+// cpuid returns a leaf of the CPUID instruction.
+func cpuid(leaf, sub uint32) (a, b, c, d uint32)
+
+// xgetbv0 returns XCR0. It needs CPUID.OSXSAVE.
+func xgetbv0() uint64
