@@ -134,19 +134,20 @@ const (
 	ExitGate    = 0 // system call through the gate; regs are complete
 	ExitSyscall = 1 // system call by instruction, caught by the monitor
 	ExitFault   = 2 // exception: Regs.TrapNo, ErrorCode, CR2
-	ExitIRQ     = 3 // Vcpu.Pending is not zero; regs unchanged or complete
+	ExitIRQ     = 3 // interrupt; regs unchanged or complete, Vcpu.Pending rarely zero
 	ExitFlushed = 4 // the host ran out of mappings and all were dropped: sync again
 	ExitAttack  = 5 // user code jumped into the monitor; it must not continue
 	ExitError   = 6 // a map operation failed: Vcpu.Error holds -errno
 )
 
-// Bits of Vcpu.Pending. Bit IRQDevice0+n belongs to device n.
+// Bits of Vcpu.Pending. Bit IRQDevice0+n belongs to device n. All bits are in
+// the low half of Pending, which is the futex word that an idle vCPU waits on.
 const (
 	IRQTimer    = 0
 	IRQConsole  = 1
 	IRQPower    = 2 // the host asks for an orderly shutdown
 	IRQDevice0  = 8
-	MaxDevices  = 32
+	MaxDevices  = 24
 	MaxVcpus    = 16
 	MaxSlots    = 8192
 	MaxMapOps   = 256
@@ -184,6 +185,17 @@ const (
 	VcpuRunning = 0
 	VcpuIdle    = 1
 	VcpuParked  = 2
+	VcpuUser    = 3 // runs user code, or is about to
+)
+
+// Slot.State.
+const (
+	SlotUnused   = 0 // no host process
+	SlotStarting = 1 // forked, not yet parked
+	SlotFree     = 2 // in stock
+	SlotTaken    = 3 // belongs to an address space
+	SlotVacated  = 4 // its address space is gone, but the vCPU is still in it
+	SlotDying    = 5 // told to exit, or about to
 )
 
 // Reasons in Control.ExitReason.
