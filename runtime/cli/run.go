@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/paracell/paracell/runtime/cell"
+	"github.com/paracell/paracell/runtime/config"
+)
+
+const runHelp = `paracell run - boot a cell, run one command in it, return its exit status
+
+Usage:
+  paracell run [flags] --rootfs DIR -- CMD [ARGS...]
+  paracell run [flags] --initramfs FILE
+
+The cell has a Linux kernel of its own. Its console goes to standard output; it
+has no input yet. The cell ends when the command ends, and with paracell itself.
+
+Root file system (one of them):
+  --rootfs DIR        copy DIR into the cell's memory as its root file system;
+                      changes are gone when the cell ends. Mounts inside DIR
+                      and extended attributes are not copied.
+  --initramfs FILE    a cpio archive, compressed or not, whose /init becomes PID 1
+
+Flags:
+  --memory SIZE       memory of the cell, with suffix K, M or G      (512M)
+  --cpus N            virtual processors                             (1)
+  --isolation MODE    between the cell's user and its own kernel     (auto)
+                        auto  protection keys; an error if the host has none
+                        mpk   protection keys
+                        none  nothing: a process in the cell can take over the
+                              cell's kernel. The boundary between the cell and
+                              the host is the same in all modes.
+  --env KEY=VALUE     add to the command's environment; may be repeated
+  --workdir DIR       working directory of the command               (/)
+  --hostname NAME     host name in the cell                          (cell)
+  --name NAME         name of the cell in process lists              (cell)
+  --kernel FILE       guest kernel    (paracell-kernel beside this program)
+  --kernel-arg ARG    add to the kernel command line; may be repeated
+  -v                  show the kernel's log on the console, and figures at the end
+
+Example:
+  paracell run --memory 1G --rootfs ./debian -- /bin/sh -c 'uname -a'
+
+Exit status:
+  that of the command; 128+N if signal N killed it, 126 or 127 if it could not
+  be executed or was not found; 125 if the cell could not be run or did not end
+  by itself; 2 for a usage error.
+`
+
+// stringList is a flag that may be repeated.
+type stringList []string
+
+func (l *stringList) String() string     { return fmt.Sprint([]string(*l)) }
+func (l *stringList) Set(s string) error { *l = append(*l, s); return nil }
+
+// sizeFlag is a number of bytes with a suffix.
+type sizeFlag uint64
+
+func (f *sizeFlag) String() string { return fmt.Sprint(uint64(*f)) }
+func (f *sizeFlag) Set(s string) error {
+	n, err := config.ParseSize(s)
+	if err != nil {
+		return err
+	}
+	*f = sizeFlag(n)
+	return nil
+}
+
+// parseRun reads the command line of run.
+func parseRun(args []string) (config.Cell, error) {
+	c := config.Default()
+	fs := newFlags("run")
+	fs.StringVar(&c.Rootfs, "rootfs", "", "")
+	fs.StringVar(&c.Initramfs, "initramfs", "", "")
+	fs.Var((*sizeFlag)(&c.Memory), "memory", "")
+	fs.IntVar(&c.Vcpus, "cpus", c.Vcpus, "")
+	fs.StringVar(&c.Isolation, "isolation", c.Isolation, "")
+	fs.Var((*stringList)(&c.Env), "env", "")
+	fs.StringVar(&c.Cwd, "workdir", c.Cwd, "")
+	fs.StringVar(&c.Hostname, "hostname", c.Hostname, "")
+	fs.StringVar(&c.Name, "name", c.Name, "")
+	fs.StringVar(&c.Kernel, "kernel", "", "")
+	fs.Var((*stringList)(&c.KernelArgs), "kernel-arg", "")
+	fs.BoolVar(&c.Verbose, "v", false, "")
+	if err := fs.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return c, err
+		}
+		return c, usageError{err}
+	}
+	c.Args = fs.Args()
+	if err := c.Validate(); err != nil {
+		return c, usageError{err}
+	}
+	return c, nil
+}
+
+func runCell(args []string, stdout, stderr io.Writer) (int, error) {
+	spec, err := parseRun(args)
+	if err != nil {
+		return statusFailed, err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	begin := time.Now()
+	c, err := cell.Create(ctx, spec, stdout)
+	if err != nil {
+		return statusFailed, err
+	}
+	defer c.Close()
+	created := time.Now()
+	if err := c.Start(ctx); err != nil {
+		return statusFailed, err
+	}
+	exit, err := c.Wait(ctx)
+	if err != nil {
+		return statusFailed, interrupted(ctx, err)
+	}
+	if spec.Verbose {
+		s := c.Stats()
+		fmt.Fprintf(stderr, "paracell: %v; loaded in %v, ran for %v; %d MiB resident, %d host processes\n",
+			exit, created.Sub(begin).Round(time.Millisecond/10), time.Since(created).Round(time.Millisecond/10),
+			s.Resident>>20, s.Contexts)
+		fmt.Fprintf(stderr, "paracell: system calls %d gate, %d raw; %d faults; host calls %d, %d of them mapping; %d hand-overs\n",
+			s.GateCalls, s.RawCalls, s.Faults, s.HostCalls, s.MapCalls, s.Handovers)
+	}
+	if !exit.OK() {
+		return statusFailed, errors.New(exit.Message)
+	}
+	return exit.Code, nil
+}
+
+// interrupted names the signal as the cause, where it was one.
+func interrupted(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return fmt.Errorf("%w: the cell was killed", context.Cause(ctx))
+	}
+	return err
+}
+

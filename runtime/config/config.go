@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package config describes a cell as users ask for it, with the defaults.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"path"
+	"strconv"
+	"strings"
+)
+
+// Defaults.
+const (
+	DefaultMemory    = 512 << 20
+	DefaultIsolation = "auto"
+	DefaultCwd       = "/"
+	defaultPath      = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+)
+
+// Cell is one cell with one command.
+type Cell struct {
+	// Name appears in process lists and messages.
+	Name string
+	// Memory is guest memory in bytes.
+	Memory uint64
+	// Vcpus is the number of vCPUs.
+	Vcpus int
+	// Isolation between the cell's user and its kernel: auto, mpk, none.
+	Isolation string
+	// Kernel is the path of the guest kernel; empty means the one beside the
+	// program.
+	Kernel string
+	// KernelArgs are added to the kernel command line.
+	KernelArgs []string
+	// Verbose puts the kernel log on the console.
+	Verbose bool
+
+	// Rootfs is a directory that becomes the root file system, or Initramfs
+	// an archive that brings its own /init. Exactly one of them is set.
+	Rootfs, Initramfs string
+
+	// Args is the command, with Rootfs only.
+	Args []string
+	// Env is added to the default environment; KEY=VALUE.
+	Env []string
+	// Cwd is the working directory of the command.
+	Cwd string
+	// Hostname of the guest.
+	Hostname string
+}
+
+// Default is a cell with all defaults and neither a root nor a command.
+func Default() Cell {
+	return Cell{
+		Name: "cell", Memory: DefaultMemory, Vcpus: 1, Isolation: DefaultIsolation,
+		Cwd: DefaultCwd, Hostname: "cell",
+	}
+}
+
+// Validate says what is missing or contradictory.
+func (c *Cell) Validate() error {
+	switch {
+	case c.Rootfs == "" && c.Initramfs == "":
+		return errors.New("a root is needed: --rootfs DIR or --initramfs FILE")
+	case c.Rootfs != "" && c.Initramfs != "":
+		return errors.New("--rootfs and --initramfs exclude each other")
+	case c.Rootfs != "" && len(c.Args) == 0:
+		return errors.New("a command is needed: -- CMD ARGS...")
+	case c.Initramfs != "" && len(c.Args) != 0:
+		return errors.New("--initramfs runs the archive's own /init: a command can only be given with --rootfs")
+	case !path.IsAbs(c.Cwd):
+		return fmt.Errorf("--workdir %q: an absolute path is needed", c.Cwd)
+	}
+	for _, e := range c.Env {
+		if k, _, ok := strings.Cut(e, "="); !ok || k == "" {
+			return fmt.Errorf("--env %q: KEY=VALUE is needed", e)
+		}
+	}
+	return nil
+}
+
+// Environment is the command's: the defaults overridden by Env.
+func (c *Cell) Environment() []string {
+	env := []string{defaultPath, "HOME=/root", "TERM=linux"}
+	for _, e := range c.Env {
+		key, _, _ := strings.Cut(e, "=")
+		env = append(without(env, key), e)
+	}
+	return env
+}
+
+func without(env []string, key string) []string {
+	out := env[:0:0]
+	for _, e := range env {
+		if !strings.HasPrefix(e, key+"=") {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// ParseSize reads a number of bytes with an optional binary suffix K, M, G or T.
+func ParseSize(s string) (uint64, error) {
+	digits := strings.TrimRight(s, "KMGTkmgtiBb")
+	var shift uint
+	switch strings.ToUpper(strings.TrimSuffix(strings.TrimSuffix(strings.ToUpper(s[len(digits):]), "B"), "I")) {
+	case "":
+	case "K":
+		shift = 10
+	case "M":
+		shift = 20
+	case "G":
+		shift = 30
+	case "T":
+		shift = 40
+	default:
+		return 0, fmt.Errorf("size %q: suffixes are K, M, G and T", s)
+	}
+	n, err := strconv.ParseUint(digits, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("size %q: a number with an optional suffix K, M, G or T is needed", s)
+	}
+	if n > math.MaxUint64>>shift {
+		return 0, fmt.Errorf("size %q is too large", s)
+	}
+	return n << shift, nil
+}
