@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#ifndef __ARCH_UM_MMU_H
+#define __ARCH_UM_MMU_H
+
+/*
+ * Part of an address space whose host mappings differ from its page tables.
+ * With flush set, pages that are no longer there have to go; otherwise only
+ * new ones have come.
+ */
+struct paracell_dirty {
+	unsigned long start, end;
+	bool flush;
+};
+
+#define PARACELL_MAX_DIRTY 16
+
+typedef struct mm_context {
+	unsigned int as;		/* address space of the monitor */
+	unsigned int nr_dirty;
+	struct paracell_dirty dirty[PARACELL_MAX_DIRTY];
+} mm_context_t;
+
+#endif

@@ -1,0 +1,358 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The host's mappings as a TLB.
+ *
+ * Changes to the page tables of an address space are noted as ranges. On the
+ * way to user mode the ranges become map operations, which the monitor
+ * carries out in the right host process. An entry may be missing on the host
+ * (it comes back by fault), but it may never grant more than the page table.
+ *
+ * When there are more changes than operations fit, a range is unmapped in one
+ * operation and comes back by fault.
+ */
+#include <linux/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <asm/tlbflush.h>
+#include <asm/mmu_context.h>
+#include "paracell.h"
+
+void paracell_mark_dirty(struct mm_struct *mm, unsigned long start,
+			 unsigned long end, bool flush)
+{
+	struct mm_context *ctx = &mm->context;
+	struct paracell_dirty *d;
+	unsigned int i;
+
+	if (unlikely(mm == &init_mm || start >= end))
+		return;
+	for (i = 0; i < ctx->nr_dirty; i++) {
+		d = &ctx->dirty[i];
+		if (d->flush == flush && start <= d->end && end >= d->start) {
+			d->start = min(d->start, start);
+			d->end = max(d->end, end);
+			return;
+		}
+	}
+	if (likely(ctx->nr_dirty < PARACELL_MAX_DIRTY)) {
+		ctx->dirty[ctx->nr_dirty++] =
+			(struct paracell_dirty){ start, end, flush };
+		return;
+	}
+	/* Full: one range that covers all and removes what it has to. */
+	d = &ctx->dirty[0];
+	for (i = 1; i < ctx->nr_dirty; i++) {
+		d->start = min(d->start, ctx->dirty[i].start);
+		d->end = max(d->end, ctx->dirty[i].end);
+	}
+	d->start = min(d->start, start);
+	d->end = max(d->end, end);
+	d->flush = true;
+	ctx->nr_dirty = 1;
+}
+EXPORT_SYMBOL_GPL(paracell_mark_dirty);
+
+pte_t *virt_to_pte(struct mm_struct *mm, unsigned long addr)
+{
+	pgd_t *pgd = pgd_offset(mm, addr);
+	p4d_t *p4d = p4d_offset(pgd, addr);
+	pud_t *pud;
+	pmd_t *pmd;
+
+	if (p4d_none(*p4d))
+		return NULL;
+	pud = pud_offset(p4d, addr);
+	if (pud_none(*pud))
+		return NULL;
+	pmd = pmd_offset(pud, addr);
+	if (pmd_none(*pmd))
+		return NULL;
+	return pte_offset_kernel(pmd, addr);
+}
+
+/* The operations gathered so far are vcpu->ops[0 .. num_ops). */
+struct sync {
+	struct paracell_vcpu *vcpu;
+	bool flush;
+	bool full;
+};
+
+static void emit(struct sync *s, u32 op, u32 prot, unsigned long va,
+		 unsigned long len, unsigned long gpa)
+{
+	struct paracell_vcpu *vcpu = s->vcpu;
+	struct paracell_mapop *last;
+
+	if (vcpu->num_ops) {
+		last = &vcpu->ops[vcpu->num_ops - 1];
+		if (last->op == op && last->prot == prot &&
+		    last->va + last->len == va &&
+		    (op != PARACELL_OP_MAP || last->gpa + last->len == gpa)) {
+			last->len += len;
+			return;
+		}
+	}
+	if (vcpu->num_ops == PARACELL_MAX_MAP_OPS) {
+		s->full = true;
+		return;
+	}
+	vcpu->ops[vcpu->num_ops++] = (struct paracell_mapop){
+		.op = op, .prot = prot, .va = va, .len = len, .gpa = gpa,
+	};
+}
+
+/*
+ * What the host may let the user do: the accessed bit is learned from the
+ * first access and the dirty bit from the first write.
+ */
+static u32 host_prot(pte_t pte)
+{
+	u32 prot = 0;
+
+	if (!pte_read(pte) || !pte_young(pte))
+		return 0;
+	prot = PARACELL_PROT_READ;
+	if (pte_write(pte) && pte_dirty(pte))
+		prot |= PARACELL_PROT_WRITE;
+	if (pte_exec(pte))
+		prot |= PARACELL_PROT_EXEC;
+	return prot;
+}
+
+static void sync_pte(struct sync *s, pte_t *ptep, unsigned long addr)
+{
+	pte_t pte = *ptep;
+	u32 prot;
+
+	if (!pte_present(pte)) {
+		if (s->flush)
+			emit(s, PARACELL_OP_UNMAP, 0, addr, PAGE_SIZE, 0);
+		return;
+	}
+	if (!pte_get_bits(pte, _PAGE_SYNC_MASK))
+		return;
+	prot = host_prot(pte);
+	if (!prot) {
+		/* Not for the user now: gone from the host, still to come. */
+		if (!pte_get_bits(pte, _PAGE_NEWPAGE) || s->flush)
+			emit(s, PARACELL_OP_UNMAP, 0, addr, PAGE_SIZE, 0);
+		*ptep = pte_set_flags(pte, _PAGE_NEWPAGE | _PAGE_NEWPROT);
+		return;
+	}
+	if (pte_get_bits(pte, _PAGE_NEWPAGE))
+		emit(s, PARACELL_OP_MAP, prot, addr, PAGE_SIZE,
+		     pte_pfn(pte) << PAGE_SHIFT);
+	else
+		emit(s, PARACELL_OP_PROTECT, prot, addr, PAGE_SIZE, 0);
+	if (!s->full)
+		*ptep = pte_clear_flags(pte, _PAGE_SYNC_MASK);
+}
+
+/* First address after addr that is not covered by the absent table entry. */
+static unsigned long skip(unsigned long addr, unsigned long end, unsigned long size)
+{
+	unsigned long next = (addr + size) & ~(size - 1);
+
+	return next - 1 < end - 1 ? next : end;
+}
+
+static void sync_range(struct sync *s, struct mm_struct *mm,
+		       unsigned long addr, unsigned long end)
+{
+	while (addr < end && !s->full) {
+		p4d_t *p4d = p4d_offset(pgd_offset(mm, addr), addr);
+		unsigned long next;
+		pud_t *pud;
+		pmd_t *pmd;
+		pte_t *pte;
+
+		if (p4d_none(*p4d)) {
+			next = skip(addr, end, PGDIR_SIZE);
+			goto absent;
+		}
+		pud = pud_offset(p4d, addr);
+		if (pud_none(*pud)) {
+			next = skip(addr, end, PUD_SIZE);
+			goto absent;
+		}
+		pmd = pmd_offset(pud, addr);
+		if (pmd_none(*pmd)) {
+			next = skip(addr, end, PMD_SIZE);
+			goto absent;
+		}
+		next = skip(addr, end, PMD_SIZE);
+		pte = pte_offset_kernel(pmd, addr);
+		for (; addr < next && !s->full; addr += PAGE_SIZE, pte++)
+			sync_pte(s, pte, addr);
+		continue;
+absent:
+		if (s->flush)
+			emit(s, PARACELL_OP_UNMAP, 0, addr, next - addr, 0);
+		addr = next;
+	}
+}
+
+/* The host has nothing in the range: say so in the table. */
+static void mark_unmapped(struct mm_struct *mm, unsigned long addr,
+			  unsigned long end)
+{
+	while (addr < end) {
+		pte_t *pte = virt_to_pte(mm, addr);
+		unsigned long next = skip(addr, end, PMD_SIZE);
+
+		for (; pte && addr < next; addr += PAGE_SIZE, pte++)
+			if (pte_present(*pte))
+				*pte = pte_set_flags(*pte, _PAGE_SYNC_MASK);
+		addr = next;
+	}
+}
+
+/*
+ * Called with interrupts off on the way to user mode, when vcpu->as is mm's.
+ */
+void paracell_tlb_sync(struct mm_struct *mm)
+{
+	struct mm_context *ctx = &mm->context;
+	struct sync s = { .vcpu = paracell_vcpu() };
+	unsigned int i, start_ops;
+
+	for (i = 0; i < ctx->nr_dirty; i++) {
+		struct paracell_dirty *d = &ctx->dirty[i];
+		unsigned long end = min(d->end, TASK_SIZE);
+		unsigned long start = max(d->start, 0UL + PARACELL_USER_MIN);
+
+		if (start >= end)
+			continue;
+		start_ops = s.vcpu->num_ops;
+		s.flush = d->flush;
+		sync_range(&s, mm, start, end);
+		if (s.full) {
+			/*
+			 * One operation instead of many. Should even that one
+			 * find no room, it takes the place of all.
+			 */
+			s.full = false;
+			if (start_ops == PARACELL_MAX_MAP_OPS) {
+				start_ops = 0;
+				start = PARACELL_USER_MIN;
+				end = TASK_SIZE;
+			}
+			s.vcpu->num_ops = start_ops;
+			mark_unmapped(mm, start, end);
+			emit(&s, PARACELL_OP_UNMAP, 0, start, end - start, 0);
+		}
+	}
+	ctx->nr_dirty = 0;
+}
+
+/*
+ * The user faulted on an address whose entry is present. The host may have
+ * lost it (it is a cache), so map it again, and present neighbours with it.
+ */
+void paracell_remap(struct mm_struct *mm, unsigned long address)
+{
+	unsigned long addr = address & ~(16 * PAGE_SIZE - 1);
+	unsigned long end = addr + 16 * PAGE_SIZE;
+	pte_t *pte = virt_to_pte(mm, addr);
+	pte_t *hit;
+
+	if (!pte)
+		return;
+	hit = pte + ((address - addr) >> PAGE_SHIFT);
+	if (pte_present(*hit))
+		*hit = pte_set_flags(*hit, _PAGE_SYNC_MASK);
+	paracell_mark_dirty(mm, addr, end, false);
+}
+
+void flush_tlb_mm(struct mm_struct *mm)
+{
+	struct vm_area_struct *vma;
+	VMA_ITERATOR(vmi, mm, 0);
+
+	for_each_vma(vmi, vma)
+		paracell_mark_dirty(mm, vma->vm_start, vma->vm_end, true);
+}
+
+void flush_tlb_all(void)
+{
+	struct task_struct *p;
+
+	flush_tlb_kernel_range(VMALLOC_START, VMALLOC_END);
+	rcu_read_lock();
+	for_each_process(p)
+		if (p->mm)
+			paracell_mark_dirty(p->mm, PARACELL_USER_MIN, TASK_SIZE, true);
+	rcu_read_unlock();
+}
+
+/* vmalloc: mapped at once where we run, by fault elsewhere, gone everywhere. */
+
+static u32 kernel_prot(pte_t pte)
+{
+	return PARACELL_PROT_READ | (pte_write(pte) ? PARACELL_PROT_WRITE : 0) |
+	       (pte_get_bits(pte, _PAGE_NX) ? 0 : PARACELL_PROT_EXEC);
+}
+
+static int kmap_run(unsigned long va, unsigned long end, unsigned long *next)
+{
+	pte_t *pte = virt_to_pte(&init_mm, va);
+	unsigned long gpa, run = va;
+	u32 prot;
+
+	if (!pte || !pte_present(*pte)) {
+		*next = va + PAGE_SIZE;
+		return -EFAULT;
+	}
+	gpa = pte_pfn(*pte) << PAGE_SHIFT;
+	prot = kernel_prot(*pte);
+	do {
+		run += PAGE_SIZE;
+		pte = run < end ? virt_to_pte(&init_mm, run) : NULL;
+	} while (pte && pte_present(*pte) && kernel_prot(*pte) == prot &&
+		 (pte_pfn(*pte) << PAGE_SHIFT) == gpa + (run - va));
+	*next = run;
+	return paracell_call(PARACELL_CALL_KMAP, va, gpa, run - va, prot);
+}
+
+void paracell_kernel_mapped(unsigned long start, unsigned long end)
+{
+	while (start < end)
+		kmap_run(start, end, &start);
+}
+
+/* True if va is mapped in the kernel's table and now also on the host. */
+bool paracell_kernel_fault(unsigned long va)
+{
+	unsigned long next;
+
+	va &= PAGE_MASK;
+	if (va < VMALLOC_START || va >= VMALLOC_END)
+		return false;
+	return kmap_run(va, va + 16 * PAGE_SIZE, &next) == 0;
+}
+
+void flush_tlb_kernel_range(unsigned long start, unsigned long end)
+{
+	start = max(start, VMALLOC_START);
+	end = min(end, VMALLOC_END);
+	if (start < end)
+		paracell_call(PARACELL_CALL_KUNMAP, start, end - start, 0, 0);
+}
+
+int init_new_context(struct task_struct *task, struct mm_struct *mm)
+{
+	long as = paracell_call(PARACELL_CALL_AS_CREATE, 0, 0, 0, 0);
+
+	mm->context.nr_dirty = 0;
+	mm->context.as = 0;
+	if (as < 0)
+		return as;
+	mm->context.as = as;
+	return 0;
+}
+
+void destroy_context(struct mm_struct *mm)
+{
+	if (mm->context.as)
+		paracell_call(PARACELL_CALL_AS_DESTROY, mm->context.as, 0, 0, 0);
+}

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Exceptions: of user code (from the monitor's enter), and of the kernel
+ * itself (from its vector).
+ */
+#include <linux/extable.h>
+#include <linux/hardirq.h>
+#include <linux/kdebug.h>
+#include <linux/mm.h>
+#include <linux/perf_event.h>
+#include <linux/ptrace.h>
+#include <linux/sched/debug.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/task_stack.h>
+#include <linux/uaccess.h>
+#include <linux/unaligned.h>
+#include <linux/vmalloc.h>
+#include <asm/tlbflush.h>
+#include <sysdep/ptrace.h>
+#include "paracell.h"
+
+/*
+ * Make a page of the current address space accessible. Returns 0, or -EFAULT,
+ * -EACCES (SIGBUS), -ENOMEM. With user clear only the current task's own
+ * access through uaccess is meant; the same rules hold.
+ */
+int handle_page_fault(unsigned long address, bool write, bool exec, bool user,
+		      int *code_out)
+{
+	struct mm_struct *mm = current->mm;
+	struct vm_area_struct *vma;
+	unsigned int flags = FAULT_FLAG_DEFAULT | FAULT_FLAG_USER;
+	vm_fault_t fault;
+
+	*code_out = SEGV_MAPERR;
+	if (!mm || faulthandler_disabled() || address >= TASK_SIZE)
+		return -EFAULT;
+	if (write)
+		flags |= FAULT_FLAG_WRITE;
+	if (exec)
+		flags |= FAULT_FLAG_INSTRUCTION;
+retry:
+	vma = lock_mm_and_find_vma(mm, address, NULL);
+	if (!vma)
+		return -EFAULT;
+	*code_out = SEGV_ACCERR;
+	if (write ? !(vma->vm_flags & VM_WRITE) :
+	    exec ? !(vma->vm_flags & VM_EXEC) :
+	    !(vma->vm_flags & (VM_READ | VM_WRITE | VM_EXEC))) {
+		mmap_read_unlock(mm);
+		return -EFAULT;
+	}
+
+	fault = handle_mm_fault(vma, address, flags, NULL);
+	if (fault_signal_pending(fault, NULL))
+		return -EINTR;
+	if (fault & VM_FAULT_COMPLETED)
+		return 0;
+	if (unlikely(fault & VM_FAULT_RETRY)) {
+		flags |= FAULT_FLAG_TRIED;
+		goto retry;
+	}
+	mmap_read_unlock(mm);
+	if (unlikely(fault & VM_FAULT_ERROR)) {
+		if (fault & VM_FAULT_OOM) {
+			if (!user)
+				return -ENOMEM;
+			pagefault_out_of_memory();
+			return 0;
+		}
+		if (fault & (VM_FAULT_SIGBUS | VM_FAULT_HWPOISON |
+			     VM_FAULT_HWPOISON_LARGE))
+			return -EACCES;
+		return -EFAULT;
+	}
+	return 0;
+}
+
+int show_unhandled_signals = 1;
+
+static void show_user_fault(struct uml_pt_regs *r, const char *what)
+{
+	struct task_struct *tsk = current;
+
+	if (!show_unhandled_signals || !unhandled_signal(tsk, SIGSEGV) ||
+	    !printk_ratelimit())
+		return;
+	pr_info("%s[%d]: %s at %lx ip %px sp %px error %lx", tsk->comm,
+		task_pid_nr(tsk), what, r->cr2, (void *)UPT_IP(r),
+		(void *)UPT_SP(r), r->error_code);
+	print_vma_addr(KERN_CONT " in ", UPT_IP(r));
+	pr_cont("\n");
+}
+
+static void user_page_fault(struct uml_pt_regs *r)
+{
+	bool write = r->error_code & FAULT_EC_WRITE;
+	bool exec = r->error_code & FAULT_EC_EXEC;
+	unsigned long address = r->cr2;
+	int code, err;
+
+	/* A denied key: the address is the kernel's, or the monitor's. */
+	err = handle_page_fault(address, write, exec, true, &code);
+	if (!err) {
+		paracell_remap(current->mm, address);
+		return;
+	}
+	if (err == -EINTR)
+		return;
+	show_user_fault(r, "segfault");
+	if (err == -EACCES)
+		force_sig_fault(SIGBUS, BUS_ADRERR, (void __user *)address);
+	else
+		force_sig_fault(SIGSEGV, code, (void __user *)address);
+}
+
+/* Which of the unmasked conditions a floating-point exception was for. */
+static void user_fp_fault(struct uml_pt_regs *r, void __user *ip)
+{
+	const u8 *x;
+	u32 err;
+
+	paracell_fpu_sync(current);
+	x = current->thread.arch.fpu.xsave;
+	if (r->trap_no == 16) {
+		u16 cwd = get_unaligned((u16 *)x), swd = get_unaligned((u16 *)(x + 2));
+
+		err = swd & ~cwd;
+	} else {
+		u32 mxcsr = get_unaligned((u32 *)(x + 24));
+
+		err = ~(mxcsr >> 7) & mxcsr;
+	}
+	force_sig_fault(SIGFPE,
+			err & 0x001 ? FPE_FLTINV :
+			err & 0x004 ? FPE_FLTDIV :
+			err & 0x008 ? FPE_FLTOVF :
+			err & 0x012 ? FPE_FLTUND :
+			err & 0x020 ? FPE_FLTRES : 0, ip);
+}
+
+/* Signals of the other exceptions, as arch/x86 hands them out. */
+void paracell_user_fault(struct uml_pt_regs *r)
+{
+	void __user *ip = (void __user *)UPT_IP(r);
+
+	r->faultinfo.error_code = r->error_code;
+	r->faultinfo.cr2 = r->cr2;
+	r->faultinfo.trap_no = r->trap_no;
+	current->thread.arch.faultinfo = r->faultinfo;
+
+	switch (r->trap_no) {
+	case 0:
+		force_sig_fault(SIGFPE, FPE_INTDIV, ip);
+		break;
+	case 1:
+		force_sig_fault(SIGTRAP, TRAP_TRACE, ip);
+		break;
+	case 3:
+		force_sig(SIGTRAP);
+		break;
+	case 4:
+	case 5:
+		force_sig(SIGSEGV);
+		break;
+	case 6:
+		force_sig_fault(SIGILL, ILL_ILLOPN, ip);
+		break;
+	case 14:
+		user_page_fault(r);
+		break;
+	case 16:
+	case 19:
+		user_fp_fault(r, ip);
+		break;
+	case 17:
+		force_sig_fault(SIGBUS, BUS_ADRALN, NULL);
+		break;
+	case 11:
+	case 12:
+		force_sig(SIGBUS);
+		break;
+	default:
+		show_user_fault(r, "general protection");
+		force_sig(SIGSEGV);
+	}
+}
+
+/* Context of a kernel exception, for reports. */
+static void kframe_to_regs(struct paracell_kframe *f, struct pt_regs *regs)
+{
+	memset(regs, 0, sizeof(*regs));
+	memcpy(regs->regs.gp, f->gp, sizeof(f->gp));
+	regs->regs.trap_no = f->trap_no;
+	regs->regs.error_code = f->error_code;
+	regs->regs.cr2 = f->cr2;
+	regs->regs.syscall = -1;
+}
+
+/*
+ * The monitor's upcall: an interrupt while irq_enabled was set, or an
+ * exception in kernel mode. Runs on the monitor's stack and may not sleep.
+ */
+void paracell_vector(struct paracell_kframe *frame)
+{
+	const struct exception_table_entry *fixup;
+	struct paracell_vcpu *vcpu = paracell_vcpu();
+	struct pt_regs regs;
+
+	if (frame->trap_no == PARACELL_KFRAME_IRQ) {
+		WRITE_ONCE(vcpu->irq_enabled, 0);
+		barrier();
+		kframe_to_regs(frame, &regs);
+		paracell_run_irqs(&regs);
+		return;
+	}
+	if (frame->trap_no == 14 && paracell_kernel_fault(frame->cr2))
+		return;
+	fixup = search_exception_tables(frame->gp[HOST_IP]);
+	if (fixup) {
+		frame->gp[HOST_IP] = fixup->fixup;
+		return;
+	}
+	kframe_to_regs(frame, &regs);
+	console_verbose();
+	bust_spinlocks(1);
+	pr_emerg("kernel exception %llu, error %llx, address %llx\n",
+		 frame->trap_no, frame->error_code, frame->cr2);
+	show_regs(&regs);
+	panic("exception in kernel mode");
+}
