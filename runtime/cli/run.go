@@ -147,4 +147,3 @@ func interrupted(ctx context.Context, err error) error {
 	}
 	return err
 }
-

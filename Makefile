@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# make build    everything a user needs, in bin/
+# make kernel   the guest kernel (kernel/build/build.sh, cached by its inputs)
+# make monitor  the code below the guest kernel, embedded into the Go programs
+# make run      a shell command in a cell, to see that it works
+# make test     all tests that this machine can run
+# make lint     formatting, vet, staticcheck, generated files
+# make generate write generated files anew
+# make clean    remove what make made (not the kernel's build cache)
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+
+GO      ?= go
+GOFLAGS ?= -trimpath -buildvcs=false
+LDFLAGS ?= -s -w
+export CGO_ENABLED := 0
+
+.PHONY: build go kernel monitor run test lint generate clean
+
+build: kernel go
+
+go: monitor
+	@mkdir -p bin
+	$(GO) build $(GOFLAGS) -ldflags '$(LDFLAGS)' -o bin/ ./runtime/cmd/paracell ./agent/cmd/paracell-init
+
+kernel:
+	@mkdir -p bin
+	kernel/build/build.sh bin/paracell-kernel
+
+monitor:
+	$(MAKE) --no-print-directory -C xgate/monitor/process
+
+ISOLATION ?= auto
+CMD       ?= uname -a
+
+run: build
+	integration/rootfs/busybox.sh build/rootfs
+	bin/paracell run --isolation $(ISOLATION) --rootfs build/rootfs -- $(CMD)
+
+test: go
+	$(GO) test ./...
+
+lint:
+	./.ci/lint
+
+generate:
+	$(GO) generate ./...
+
+clean:
+	rm -rf bin build
+	$(MAKE) --no-print-directory -C xgate/monitor/process clean
