@@ -186,10 +186,12 @@ func (q *Queue) SetUsedEvent(i uint16) {
 // written to it.
 func (q *Queue) Poll() (head uint16, data []byte, ok bool) {
 	q.t.Helper()
-	idx, err := q.m.Mem.LoadUint16(q.Layout.Device + 2)
-	q.must(err)
-	if idx == q.lastUsed {
-		return 0, nil, false
+	if q.usedIndex() == q.lastUsed {
+		// As drivers do before they sleep: ask for an interrupt, look again.
+		q.SetUsedEvent(q.lastUsed)
+		if q.usedIndex() == q.lastUsed {
+			return 0, nil, false
+		}
 	}
 	entry := q.Layout.Device + 4 + 8*(uint64(q.lastUsed)%uint64(q.Layout.Size))
 	id, err := q.m.Mem.LoadUint32(entry)
@@ -214,6 +216,13 @@ func (q *Queue) Poll() (head uint16, data []byte, ok bool) {
 		q.t.Fatalf("the device says that it wrote %d bytes, %d more than fit", n, left)
 	}
 	return uint16(id), data, true
+}
+
+func (q *Queue) usedIndex() uint16 {
+	q.t.Helper()
+	idx, err := q.m.Mem.LoadUint16(q.Layout.Device + 2)
+	q.must(err)
+	return idx
 }
 
 // Wait is Poll for the next used chain to come.

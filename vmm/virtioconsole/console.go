@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package virtioconsole is a virtio console with one port (virtio 1.2, section
+// 5.3): hvc0 in the guest, a reader and a writer on the host.
+package virtioconsole
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+	"sync"
+
+	"github.com/paracell/paracell/vmm/virtio"
+)
+
+const (
+	queueSize = 64
+
+	rxQueue = 0 // to the guest
+	txQueue = 1 // from the guest
+
+	featureSize = 1 << 0
+
+	// readSize is the unit in which input is read ahead, in bytes. Input
+	// beyond it stays with the reader until the guest has taken it.
+	readSize = 4096
+)
+
+// Device is a virtio.Device.
+//
+// Output is written to the writer in order. While the writer blocks, the guest
+// finds its transmit queue full and waits. When it fails, output is thrown
+// away: a guest must not hang because nobody reads its console.
+type Device struct {
+	in   *pump
+	out  io.Writer
+	cols uint16
+	rows uint16
+
+	rx, tx         *virtio.Queue
+	rxBell, txBell virtio.Bell
+	run            virtio.Runner
+	outFailed      bool
+}
+
+// Options configure New.
+type Options struct {
+	// In is what the guest reads; nil is no input. A Read under way when the
+	// device is closed is abandoned; if In is an io.Closer, Close ends it.
+	In io.Reader
+	// Out gets what the guest writes; nil throws it away.
+	Out io.Writer
+	// Cols and Rows are the initial size of the terminal; 0 is unknown.
+	Cols, Rows uint16
+}
+
+// New returns a console. It starts to read In when the guest's driver is up.
+func New(o Options) *Device {
+	d := &Device{out: o.Out, cols: o.Cols, rows: o.Rows, rxBell: virtio.NewBell(), txBell: virtio.NewBell()}
+	if o.In != nil {
+		d.in = &pump{src: o.In, wake: d.rxBell}
+		d.in.room.L = &d.in.mu
+	}
+	return d
+}
+
+// Type implements virtio.Device.
+func (d *Device) Type() uint32 { return virtio.TypeConsole }
+
+// Features implements virtio.Device.
+func (d *Device) Features() uint64 {
+	if d.cols == 0 || d.rows == 0 {
+		return 0
+	}
+	return featureSize
+}
+
+// QueueSizes implements virtio.Device.
+func (d *Device) QueueSizes() []int { return []int{queueSize, queueSize} }
+
+// Config implements virtio.Device.
+func (d *Device) Config() []byte {
+	c := make([]byte, 12) // cols, rows, max_nr_ports, emerg_wr
+	binary.LittleEndian.PutUint16(c[0:], d.cols)
+	binary.LittleEndian.PutUint16(c[2:], d.rows)
+	return c
+}
+
+// Activate implements virtio.Device.
+func (d *Device) Activate(_ uint64, queues []*virtio.Queue) error {
+	d.rx, d.tx = queues[rxQueue], queues[txQueue]
+	if d.rx == nil || d.tx == nil {
+		return errors.New("a console needs both of its queues")
+	}
+	d.run.Start()
+	d.run.Serve(d.txBell, d.transmit)
+	if d.in != nil {
+		d.in.start()
+		d.run.Serve(d.rxBell, d.receive)
+	}
+	return nil
+}
+
+// Kick implements virtio.Device.
+func (d *Device) Kick(queue int) {
+	if queue == txQueue {
+		d.txBell.Ring()
+	} else {
+		d.rxBell.Ring()
+	}
+}
+
+// transmit writes what the guest has sent.
+func (d *Device) transmit() {
+	var c virtio.Chain
+	for {
+		for d.tx.Pop(&c) {
+			for _, p := range c.Readable {
+				d.write(p)
+			}
+			d.tx.Push(c.Head, 0)
+			d.tx.Signal()
+		}
+		if !d.tx.EnableNotify() {
+			return
+		}
+	}
+}
+
+func (d *Device) write(p []byte) {
+	if d.out == nil || d.outFailed {
+		return
+	}
+	// Guest memory can change under the writer; these are bytes for a
+	// terminal, so nothing depends on it.
+	if _, err := d.out.Write(p); err != nil {
+		d.outFailed = true
+	}
+}
+
+// receive gives the guest the input that has been read ahead.
+func (d *Device) receive() {
+	var c virtio.Chain
+	for d.in.pending() {
+		if !d.rx.Pop(&c) {
+			if !d.rx.EnableNotify() {
+				return
+			}
+			continue
+		}
+		d.rx.Push(c.Head, d.in.take(c.Writable))
+		d.rx.Signal()
+	}
+}
+
+// Reset implements virtio.Device. It waits for a Write under way.
+func (d *Device) Reset() { d.run.Stop() }
+
+// Close implements virtio.Device.
+func (d *Device) Close() error {
+	d.run.Stop()
+	if d.in == nil {
+		return nil
+	}
+	return d.in.close()
+}
+
+// pump reads ahead from a source that may block for ever, in a goroutine of
+// its own that does not touch guest memory and so may outlive an activation.
+type pump struct {
+	src  io.Reader
+	wake virtio.Bell
+
+	mu      sync.Mutex
+	room    sync.Cond // buf has become empty, or closed
+	buf     []byte
+	started bool
+	closed  bool
+}
+
+func (p *pump) start() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.started && !p.closed {
+		p.started = true
+		go p.read()
+	}
+	if len(p.buf) > 0 {
+		p.wake.Ring()
+	}
+}
+
+func (p *pump) read() {
+	space := make([]byte, readSize)
+	for {
+		n, err := p.src.Read(space)
+		p.mu.Lock()
+		p.buf = space[:n]
+		if n > 0 {
+			p.wake.Ring()
+		}
+		for len(p.buf) > 0 && !p.closed {
+			p.room.Wait()
+		}
+		closed := p.closed
+		p.mu.Unlock()
+		if err != nil || closed {
+			return
+		}
+	}
+}
+
+func (p *pump) pending() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.buf) > 0
+}
+
+// take moves input into parts and returns the number of bytes.
+func (p *pump) take(parts [][]byte) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := virtio.CopyOut(parts, p.buf)
+	p.buf = p.buf[n:]
+	if len(p.buf) == 0 {
+		p.room.Signal()
+	}
+	return n
+}
+
+func (p *pump) close() error {
+	p.mu.Lock()
+	p.closed = true
+	p.room.Signal()
+	p.mu.Unlock()
+	if c, ok := p.src.(io.Closer); ok {
+		return c.Close()
+	}
+	return nil
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package virtioconsole_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/paracell/paracell/vmm/virtio/virtiotest"
+	"github.com/paracell/paracell/vmm/virtioconsole"
+)
+
+const (
+	rx = 0
+	tx = 1
+)
+
+func TestOutputInOrder(t *testing.T) {
+	m := virtiotest.NewMachine(t, 8<<20)
+	var out bytes.Buffer
+	d := virtioconsole.New(virtioconsole.Options{Out: &out})
+	q := virtiotest.Start(t, m, d)[tx]
+	var want strings.Builder
+	for i := range 200 {
+		line := strings.Repeat("x", i%50) + "\n"
+		want.WriteString(line)
+		q.Add([][]byte{[]byte(line[:len(line)/2]), []byte(line[len(line)/2:])})
+		d.Kick(tx)
+		q.Wait()
+	}
+	d.Reset() // so that the buffer is ours
+	if out.String() != want.String() {
+		t.Errorf("got %d bytes, want %d", out.Len(), want.Len())
+	}
+}
+
+func TestInputWaitsForBuffers(t *testing.T) {
+	m := virtiotest.NewMachine(t, 8<<20)
+	in, feed := io.Pipe()
+	d := virtioconsole.New(virtioconsole.Options{In: in})
+	q := virtiotest.Start(t, m, d)[rx]
+	text := strings.Repeat("0123456789", 2000)
+	go func() {
+		io.WriteString(feed, text)
+		feed.Close()
+	}()
+	var got []byte
+	for len(got) < len(text) {
+		q.Add(nil, 1000)
+		d.Kick(rx)
+		_, data := q.Wait()
+		got = append(got, data...)
+	}
+	if string(got) != text {
+		t.Error("input differs")
+	}
+}
+
+func TestInputSurvivesReset(t *testing.T) {
+	m := virtiotest.NewMachine(t, 1<<20)
+	in, feed := io.Pipe()
+	d := virtioconsole.New(virtioconsole.Options{In: in})
+	virtiotest.Start(t, m, d)
+	if _, err := io.WriteString(feed, "early"); err != nil {
+		t.Fatal(err)
+	}
+	d.Reset()
+	q := virtiotest.Start(t, m, d)[rx]
+	q.Add(nil, 100)
+	d.Kick(rx)
+	if _, data := q.Wait(); string(data) != "early" {
+		t.Errorf("got %q", data)
+	}
+}
+
+type failing struct{}
+
+func (failing) Write([]byte) (int, error) { return 0, errors.New("gone") }
+
+func TestFailedWriterDoesNotStopTheGuest(t *testing.T) {
+	m := virtiotest.NewMachine(t, 1<<20)
+	d := virtioconsole.New(virtioconsole.Options{Out: failing{}})
+	q := virtiotest.Start(t, m, d)[tx]
+	for range 3 {
+		q.Add([][]byte{[]byte("x")})
+		d.Kick(tx)
+		q.Wait()
+	}
+}
+
+func TestSizeIsOffered(t *testing.T) {
+	d := virtioconsole.New(virtioconsole.Options{Cols: 80, Rows: 25})
+	if d.Features() != 1 || !bytes.HasPrefix(d.Config(), []byte{80, 0, 25, 0}) {
+		t.Errorf("features %#x, config %v", d.Features(), d.Config())
+	}
+	if d := virtioconsole.New(virtioconsole.Options{}); d.Features() != 0 {
+		t.Error("a size is offered that is not known")
+	}
+}
