@@ -17,6 +17,7 @@ struct paracell_dirty {
 typedef struct mm_context {
 	unsigned int as;		/* address space of the monitor */
 	unsigned int nr_dirty;
+	unsigned long vdso;		/* where it is mapped, 0: nowhere */
 	struct paracell_dirty dirty[PARACELL_MAX_DIRTY];
 } mm_context_t;
 

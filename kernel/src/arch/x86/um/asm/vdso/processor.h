@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0 */
+/* Shared by the kernel and the vDSO. */
 #ifndef __UM_VDSO_PROCESSOR_H
 #define __UM_VDSO_PROCESSOR_H
 
 #ifndef __ASSEMBLY__
-#ifdef BUILD_VDSO
+
+static __always_inline void rep_nop(void)
+{
+	asm volatile("rep; nop" ::: "memory");
+}
 
 static __always_inline void cpu_relax(void)
 {
-	asm volatile("pause" ::: "memory");
+	rep_nop();
 }
 
-#else
-#include <asm/processor.h>
-#endif
 #endif
 #endif
