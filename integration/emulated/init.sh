@@ -31,7 +31,7 @@ exec 3>/dev/vport0p1
 printf '@MARK@start\n' >&3
 cd /
 {
-	sh /etc/paracell-command 3>&- 2>&1 </dev/null
+	(exec sh /etc/paracell-command) 3>&- 2>&1 </dev/null
 	echo $? >/run/paracell-status
 } | cat >&3
 printf '@MARK@exit %d\n' "$(cat /run/paracell-status)" >&3
