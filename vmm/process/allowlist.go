@@ -32,10 +32,10 @@ const (
 
 // Values that x/sys/unix has no names for.
 const (
-	futexOpWait = 0
-	futexOpWake = 1
+	futexOpWait       = 0
+	futexOpWake       = 1
 	futexOpWaitBitset = 9
-	timerAbstime    = 1
+	timerAbstime      = 1
 )
 
 func alternatives(a ...[]argTest) [][]argTest { return a }

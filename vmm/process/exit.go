@@ -58,7 +58,7 @@ func decodeExit(ws syscall.WaitStatus, e ending) platform.Exit {
 	switch e.reason {
 	case abi.ReasonNone:
 		x.Reason = abi.ReasonMonitor
-		msg = "cell ended without a reason: first host process " + waitStatusText(ws)
+		msg = "cell ended without a reason: " + waitStatusText(ws)
 	case abi.ReasonPowerOff:
 		x.Code = int(uint8(e.code))
 		x.Message = fmt.Sprintf("guest powered off with status %d", x.Code)
