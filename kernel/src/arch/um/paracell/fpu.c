@@ -12,6 +12,7 @@
 #include <linux/kernel.h>
 #include <linux/regset.h>
 #include <linux/sched.h>
+#include <linux/sched/task.h>
 #include <linux/uaccess.h>
 #include <asm/paracell.h>
 #include <asm/paracell_fpu.h>
@@ -41,7 +42,7 @@ struct xsave_image {
 	u8 xmm[256];
 	u8 padding[48];
 	struct _fpx_sw_bytes sw;
-	struct _header {
+	struct xsave_header {
 		u64 xfeatures;
 		u64 xcomp_bv;
 		u64 reserved[6];
@@ -132,7 +133,7 @@ static void init_image(struct paracell_fpu *fpu)
 {
 	struct xsave_image *x = (struct xsave_image *)fpu->xsave;
 
-	x->header = (struct _header) {};
+	x->header = (struct xsave_header) {};
 	x->mxcsr = MXCSR_DEFAULT;
 	x->mxcsr_mask = mxcsr_mask;
 	mark_image(fpu);
@@ -338,7 +339,7 @@ static bool read_frame(const void __user *buf)
 		return false;
 	}
 	/* Without the second magic number only the FXSAVE part is meant. */
-	x->header = (struct _header) { .xfeatures = wanted };
+	x->header = (struct xsave_header) { .xfeatures = wanted };
 	mark_image(fpu);
 	return true;
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /* What programs are told about the processor in the aux vector. */
 
-#include <linux/cpufeature.h>
-#include <linux/elf.h>
+#include <linux/cache.h>
 #include <linux/init.h>
+#include <linux/types.h>
 #include <asm/elf.h>
 #include <asm/hwcap2.h>
 

@@ -5,6 +5,7 @@
 #include <linux/mman.h>
 #include <linux/personality.h>
 #include <linux/random.h>
+#include <linux/security.h>
 #include <linux/sched/mm.h>
 #include <asm/paracell_abi.h>
 

@@ -5,6 +5,7 @@
 #include <linux/sys.h>
 #include <linux/cache.h>
 #include <asm/syscall.h>
+#include <asm/unistd.h>
 
 extern asmlinkage long sys_ni_syscall(unsigned long, unsigned long,
 				      unsigned long, unsigned long,
