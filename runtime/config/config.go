@@ -68,7 +68,7 @@ func (c *Cell) Validate() error {
 	case c.Rootfs != "" && c.Initramfs != "":
 		return errors.New("--rootfs and --initramfs exclude each other")
 	case c.Rootfs != "" && len(c.Args) == 0:
-		return errors.New("a command is needed: -- CMD ARGS...")
+		return errors.New("a command is needed after --")
 	case c.Initramfs != "" && len(c.Args) != 0:
 		return errors.New("--initramfs runs the archive's own /init: a command can only be given with --rootfs")
 	case !path.IsAbs(c.Cwd):

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/paracell/paracell/internal/leakcheck"
 	"github.com/paracell/paracell/vmm/memory"
 	"github.com/paracell/paracell/vmm/platform"
 	"github.com/paracell/paracell/xgate/abi"
@@ -30,7 +31,7 @@ func TestMain(m *testing.M) {
 	if strings.HasPrefix(os.Args[0], fakePrefix) {
 		fakeMonitor(strings.TrimPrefix(os.Args[0], fakePrefix))
 	}
-	os.Exit(m.Run())
+	leakcheck.Main(m)
 }
 
 // fakeMonitor is the first process of a fake cell.

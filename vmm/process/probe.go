@@ -64,7 +64,7 @@ func checkRelease(release string) error {
 		return fmt.Errorf("cannot read the version %q: Linux %d.%d or later is needed", release, minMajor, minMinor)
 	}
 	if major < minMajor || major == minMajor && minor < minMinor {
-		return fmt.Errorf("Linux %s is too old: %d.%d or later is needed: update the host's kernel", release, minMajor, minMinor)
+		return fmt.Errorf("kernel %s is too old: Linux %d.%d or later is needed: update the host's kernel", release, minMajor, minMinor)
 	}
 	return nil
 }

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package testenv decides whether a test can run on this machine. A test that
+// cannot is skipped with the reason; where the machine should be able to (CI),
+// it fails instead, so that a broken set-up does not look like success.
+package testenv
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/paracell/paracell/vmm/platform"
+	"github.com/paracell/paracell/vmm/process"
+)
+
+// InCI says whether the machine is one that has to have what CI needs: root,
+// Linux 6.12 or later, a built tree and Debian's packages. It has no
+// protection keys; tests that need them run in an emulated machine there.
+func InCI() bool { return os.Getenv("CI") == "true" }
+
+// missing skips, or fails in CI.
+func missing(t testing.TB, format string, args ...any) {
+	t.Helper()
+	if InCI() {
+		t.Fatalf("this machine has to have it: "+format, args...)
+	}
+	t.Skipf(format, args...)
+}
+
+// Root needs the test to run as root.
+func Root(t testing.TB) {
+	t.Helper()
+	if unix.Geteuid() != 0 {
+		missing(t, "has to run as root")
+	}
+}
+
+// ProcessPlatform returns the platform process, for cells with the given
+// isolation. Protection keys may be absent everywhere.
+func ProcessPlatform(t testing.TB, mode platform.Isolation) platform.Platform {
+	t.Helper()
+	p := process.New()
+	if err := p.Probe().Err(platform.IsolationNone); err != nil {
+		missing(t, "%v", err)
+	}
+	if err := p.Probe().Err(mode); err != nil {
+		t.Skip(err)
+	}
+	return p
+}
+
+// Isolation returns the strongest isolation mode of this machine.
+func Isolation() platform.Isolation {
+	if process.New().Probe().Err(platform.IsolationMPK) == nil {
+		return platform.IsolationMPK
+	}
+	return platform.IsolationNone
+}
+
+// Top is the top directory of the source tree.
+var Top = sync.OnceValue(func() string {
+	_, file, _, ok := runtime.Caller(0)
+	if ok && filepath.IsAbs(file) {
+		return filepath.Dir(filepath.Dir(filepath.Dir(file)))
+	}
+	// Built with -trimpath: tests run in their package's directory.
+	dir, err := os.Getwd()
+	for err == nil && dir != "/" {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir
+		}
+		dir = filepath.Dir(dir)
+	}
+	return ""
+})
+
+// Built returns the path of a file that make build leaves in bin.
+func Built(t testing.TB, name string) string {
+	t.Helper()
+	p := filepath.Join(Top(), "bin", name)
+	if _, err := os.Stat(p); err != nil {
+		missing(t, "%s is not built: run make build: %v", name, err)
+	}
+	return p
+}
+
+// Program returns the path of a program of the host, from the Debian package.
+func Program(t testing.TB, name, debianPackage string) string {
+	t.Helper()
+	p, err := exec.LookPath(name)
+	if err != nil {
+		missing(t, "%s is not installed (Debian package %s)", name, debianPackage)
+	}
+	return p
+}
