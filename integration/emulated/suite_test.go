@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package emulated_test
+
+import (
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/paracell/paracell/integration/emulated"
+)
+
+// suite lists the packages whose tests run inside the machine too. A test
+// sees CI=true, so nothing may skip for want of protection keys, and
+// PARACELL_EMULATED=1, so that it can do fewer rounds. There are no compiler
+// and no go tool inside: what a test needs is an asset or in its testdata.
+var suite = []struct {
+	pkg     string        // relative to the top of the repository
+	run     string        // -test.run, "" for all
+	assets  []string      // files or folders of the repository, built before
+	modules []string      // kernel modules
+	timeout time.Duration // 0: the machine's default
+}{
+	{pkg: "vmm/memory"},
+	{pkg: "vmm/process"},
+}
+
+func TestEmulatedSuite(t *testing.T) {
+	need(t)
+	top, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range suite {
+		t.Run(strings.ReplaceAll(s.pkg, "/", "_"), func(t *testing.T) {
+			const guestTop = "/paracell"
+			exe := filepath.Join(t.TempDir(), "package.test")
+			build := exec.Command("go", "test", "-c", "-buildvcs=false", "-o", exe, "./"+s.pkg)
+			build.Dir = top
+			build.Env = append(os.Environ(), "CGO_ENABLED=0") // the machine has no libc
+			if out, err := build.CombinedOutput(); err != nil {
+				t.Fatalf("build the tests of %s: %v\n%s", s.pkg, err, out)
+			}
+			if _, err := os.Stat(exe); err != nil {
+				t.Fatalf("%s has no tests: drop it from the list or add some", s.pkg)
+			}
+			m := emulated.Machine{
+				Files:   map[string]string{},
+				Env:     []string{"CI=true", "PARACELL_EMULATED=1"},
+				Modules: s.modules,
+				Output:  t.Output(),
+				Timeout: s.timeout,
+			}
+			if m.Timeout == 0 {
+				m.Timeout = emulated.DefaultTimeout
+			}
+			// The layout of the repository is kept, so that tests find
+			// their data and the assets by the same relative paths.
+			dir := path.Join(guestTop, s.pkg)
+			m.Files[guestTop+"/go.mod"] = filepath.Join(top, "go.mod")
+			m.Files[dir+"/package.test"] = exe
+			for _, asset := range s.assets {
+				m.Files[path.Join(guestTop, asset)] = filepath.Join(top, asset)
+			}
+			if data := filepath.Join(top, s.pkg, "testdata"); exists(data) {
+				m.Files[dir+"/testdata"] = data
+			}
+			args := []string{"-test.v", "-test.timeout", (m.Timeout - 10*time.Second).String()}
+			if s.run != "" {
+				args = append(args, "-test.run", s.run)
+			}
+			m.Command = append([]string{"sh", "-c", `cd "$0" && exec ./package.test "$@"`, dir}, args...)
+			if res := run(t, m); res.ExitCode != 0 {
+				t.Errorf("the tests of %s end with status %d", s.pkg, res.ExitCode)
+			}
+		})
+	}
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
