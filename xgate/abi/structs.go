@@ -189,7 +189,11 @@ type Control struct {
 	NumSlots   uint32
 	KernelGen  uint32 // generation of the vmalloc area: bumped by CallKunmap
 	Lock       uint32 // protects the free list; held for a few instructions
-	_          [23]uint32
+	SpawnSeq   uint32 // futex word: changes when a slot gets free or cannot be made
+	SpawnError int32  // errno of the last attempt to make a slot, 0 when it worked
+	FreeOps    uint32 // counts changes of the free list
+	WardenIdle uint32 // 1: the warden sleeps without a timeout
+	_          [19]uint32
 
 	Slots   [MaxSlots]Slot
 	Vcpus   [MaxVcpus]Vcpu

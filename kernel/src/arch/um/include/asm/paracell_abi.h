@@ -216,6 +216,10 @@
 #define PARACELL_CONTROL_NUM_SLOTS_OFFSET 4888
 #define PARACELL_CONTROL_KERNEL_GEN_OFFSET 4892
 #define PARACELL_CONTROL_LOCK_OFFSET 4896
+#define PARACELL_CONTROL_SPAWN_SEQ_OFFSET 4900
+#define PARACELL_CONTROL_SPAWN_ERROR_OFFSET 4904
+#define PARACELL_CONTROL_FREE_OPS_OFFSET 4908
+#define PARACELL_CONTROL_WARDEN_IDLE_OFFSET 4912
 #define PARACELL_CONTROL_SLOTS_OFFSET 4992
 #define PARACELL_CONTROL_VCPUS_OFFSET 136064
 #define PARACELL_CONTROL_DEVICES_OFFSET 271232
@@ -345,7 +349,11 @@ struct paracell_control {
 	unsigned int num_slots;
 	unsigned int kernel_gen;
 	unsigned int lock;
-	unsigned int __pad0[23];
+	unsigned int spawn_seq;
+	int spawn_error;
+	unsigned int free_ops;
+	unsigned int warden_idle;
+	unsigned int __pad0[19];
 	struct paracell_slot slots[8192];
 	struct paracell_vcpu vcpus[16];
 	struct paracell_virtio_device devices[24];
@@ -456,6 +464,10 @@ _Static_assert(__builtin_offsetof(struct paracell_control, free_count) == PARACE
 _Static_assert(__builtin_offsetof(struct paracell_control, num_slots) == PARACELL_CONTROL_NUM_SLOTS_OFFSET, "offset of paracell_control.num_slots");
 _Static_assert(__builtin_offsetof(struct paracell_control, kernel_gen) == PARACELL_CONTROL_KERNEL_GEN_OFFSET, "offset of paracell_control.kernel_gen");
 _Static_assert(__builtin_offsetof(struct paracell_control, lock) == PARACELL_CONTROL_LOCK_OFFSET, "offset of paracell_control.lock");
+_Static_assert(__builtin_offsetof(struct paracell_control, spawn_seq) == PARACELL_CONTROL_SPAWN_SEQ_OFFSET, "offset of paracell_control.spawn_seq");
+_Static_assert(__builtin_offsetof(struct paracell_control, spawn_error) == PARACELL_CONTROL_SPAWN_ERROR_OFFSET, "offset of paracell_control.spawn_error");
+_Static_assert(__builtin_offsetof(struct paracell_control, free_ops) == PARACELL_CONTROL_FREE_OPS_OFFSET, "offset of paracell_control.free_ops");
+_Static_assert(__builtin_offsetof(struct paracell_control, warden_idle) == PARACELL_CONTROL_WARDEN_IDLE_OFFSET, "offset of paracell_control.warden_idle");
 _Static_assert(__builtin_offsetof(struct paracell_control, slots) == PARACELL_CONTROL_SLOTS_OFFSET, "offset of paracell_control.slots");
 _Static_assert(__builtin_offsetof(struct paracell_control, vcpus) == PARACELL_CONTROL_VCPUS_OFFSET, "offset of paracell_control.vcpus");
 _Static_assert(__builtin_offsetof(struct paracell_control, devices) == PARACELL_CONTROL_DEVICES_OFFSET, "offset of paracell_control.devices");

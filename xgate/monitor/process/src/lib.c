@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the compiler expects of a C library, and the ways to end a cell. */
+#include "host.h"
+
+void *memcpy(void *to, const void *from, unsigned long n)
+{
+	void *start = to;
+
+	__asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(n) : : "memory");
+	return start;
+}
+
+void *memset(void *to, int byte, unsigned long n)
+{
+	void *start = to;
+
+	__asm__ volatile("rep stosb" : "+D"(to), "+c"(n) : "a"(byte) : "memory");
+	return start;
+}
+
+unsigned long text_len(const char *s)
+{
+	unsigned long n = 0;
+
+	while (s[n])
+		n++;
+	return n;
+}
+
+/* text_number writes value as text of at most 20 characters, with a NUL. */
+void text_number(char *to, u64 value, int base)
+{
+	char digits[24];
+	int n = 0;
+
+	do {
+		digits[n++] = "0123456789abcdef"[value % base];
+		value /= base;
+	} while (value);
+	while (n)
+		*to++ = digits[--n];
+	*to = 0;
+}
+
+/* cell_end says why the cell ends, unless somebody has already, and ends it. */
+noreturn void cell_end(u32 reason, int code, s64 detail, const char *text)
+{
+	u32 none = PARACELL_REASON_NONE;
+	unsigned long n;
+
+	if (__atomic_compare_exchange_n(&control->exit_reason, &none, reason, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+		control->exit_code = code;
+		control->exit_detail = detail;
+		n = text ? text_len(text) : 0;
+		if (n >= sizeof(control->exit_msg))
+			n = sizeof(control->exit_msg) - 1;
+		memcpy(control->exit_msg, text, n);
+		control->exit_msg[n] = 0;
+	}
+	/* The host ends every process of the cell with the warden. */
+	if (my_slot == ~0U)
+		host_syscall(__NR_exit_group, 0L);
+	warden_poke();
+	for (;;)
+		futex_wait(&control->exit_reason, atomic_load(&control->exit_reason), 0);
+}
+
+noreturn void broken(int line, const char *text)
+{
+	cell_end(PARACELL_REASON_MONITOR, 0, line, text);
+}
