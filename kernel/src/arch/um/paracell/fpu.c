@@ -294,14 +294,14 @@ bool paracell_fpu_to_frame(void __user *buf)
 }
 
 /*
- * Whether XRSTOR takes the image. The mask is the one that images are handed
- * out with, so what we gave is always fine.
+ * Whether XRSTOR takes the image: SDM volume 1, 13.8.1. Of the reserved bytes
+ * of the header it looks at the first eight. Our mask is smaller than XCR0,
+ * but it is the one that images are handed out with.
  */
 static bool image_valid(const struct xsave_image *x)
 {
 	return !(x->header.xfeatures & ~paracell_xfeatures) &&
-	       !x->header.xcomp_bv &&
-	       !memchr_inv(x->header.reserved, 0, sizeof(x->header.reserved)) &&
+	       !x->header.xcomp_bv && !x->header.reserved[0] &&
 	       !(x->mxcsr & ~mxcsr_mask);
 }
 
@@ -391,9 +391,12 @@ void paracell_fpu_get_xsave(struct task_struct *t, struct membuf *to)
 
 int paracell_fpu_set_xsave(struct task_struct *t, const void *xsave)
 {
-	if (!image_valid(xsave))
+	const struct xsave_image *from = xsave;
+
+	if (!image_valid(from) ||
+	    memchr_inv(from->header.reserved, 0, sizeof(from->header.reserved)))
 		return -EINVAL;
-	memcpy(fpu_of(t)->xsave, xsave, paracell_xstate_size);
+	memcpy(fpu_of(t)->xsave, from, paracell_xstate_size);
 	mark_image(fpu_of(t));
 	return 0;
 }

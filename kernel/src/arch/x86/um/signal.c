@@ -120,9 +120,20 @@ static void save_sigcontext(struct sigcontext *sc, struct pt_regs *regs,
 	sc->fpstate = (unsigned long)fpstate;
 }
 
-static void restore_sigcontext(struct pt_regs *regs, const struct sigcontext *sc)
+/*
+ * There is one code segment and one stack segment. What the processor would
+ * not take, or would take as 32-bit code, is a bad frame; without
+ * UC_STRICT_RESTORE_SS the stack segment does not matter.
+ */
+static bool restore_sigcontext(struct pt_regs *regs, const struct sigcontext *sc,
+			       unsigned long uc_flags)
 {
 	unsigned long *gp = regs->regs.gp;
+
+	if ((sc->cs | 3) != UM_USER_CS)
+		return false;
+	if ((uc_flags & UC_STRICT_RESTORE_SS) && (sc->ss | 3) != UM_USER_SS)
+		return false;
 
 	gp[HOST_R8] = sc->r8;
 	gp[HOST_R9] = sc->r9;
@@ -143,9 +154,9 @@ static void restore_sigcontext(struct pt_regs *regs, const struct sigcontext *sc
 	gp[HOST_IP] = sc->ip;
 	gp[HOST_EFLAGS] = (gp[HOST_EFLAGS] & ~FIX_EFLAGS) |
 			  (sc->flags & FIX_EFLAGS);
-	/* There is one code segment and one stack segment. */
 	gp[HOST_CS] = UM_USER_CS;
 	gp[HOST_SS] = UM_USER_SS;
+	return true;
 }
 
 int setup_rt_frame(struct ksignal *ksig, struct pt_regs *regs)
@@ -213,7 +224,8 @@ SYSCALL_DEFINE0(rt_sigreturn)
 	/* Always make any pending restarted system call return -EINTR. */
 	current->restart_block.fn = do_no_restart_syscall;
 
-	restore_sigcontext(regs, &uc.uc_mcontext);
+	if (!restore_sigcontext(regs, &uc.uc_mcontext, uc.uc_flags))
+		goto bad_frame;
 	/* Not to be restarted, whatever is in ax. */
 	regs->regs.gp[HOST_ORIG_AX] = -1;
 	PT_REGS_SYSCALL_NR(regs) = -1;
