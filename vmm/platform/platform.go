@@ -100,7 +100,7 @@ type Machine interface {
 	// its pending bits again.
 	Kick(vcpu int) error
 
-	// RaiseIRQ sets a pending bit (abi.IRQ*) of vCPU 0 and makes sure that
+	// RaiseIRQ sets a pending bit (abi.IRQ*, below MaxInterrupts) of vCPU 0 and makes sure that
 	// the guest notices. Raising a bit that is still pending costs nothing.
 	RaiseIRQ(bit uint) error
 
@@ -145,7 +145,7 @@ type Config struct {
 	Initrd Image
 	// Cmdline is the kernel command line.
 	Cmdline string
-	// Devices is the number of virtio devices, 0 to abi.MaxDevices.
+	// Devices is the number of virtio devices, 0 to MaxDevices.
 	Devices int
 
 	// Console gets the bytes of the guest's console, from one goroutine. A
@@ -180,8 +180,8 @@ func (c *Config) Validate() error {
 		return bad("memory of %d MiB is less than the minimum of %d MiB", c.MemSize>>20, MinMemory>>20)
 	case c.Vcpus < 1 || c.Vcpus > abi.MaxVcpus:
 		return bad("%d vCPUs; 1 to %d are possible", c.Vcpus, abi.MaxVcpus)
-	case c.Devices < 0 || c.Devices > abi.MaxDevices:
-		return bad("%d devices; at most %d are possible", c.Devices, abi.MaxDevices)
+	case c.Devices < 0 || c.Devices > MaxDevices:
+		return bad("%d devices; at most %d are possible", c.Devices, MaxDevices)
 	case c.Kernel == nil:
 		return bad("no kernel image")
 	case len(c.Cmdline) >= abi.CmdlineSize:
@@ -194,6 +194,13 @@ func (c *Config) Validate() error {
 	}
 	return nil
 }
+
+// MaxInterrupts is the number of pending bits that can be raised: an idle vCPU
+// sleeps on the first half of its pending word. MaxDevices follows from it.
+const (
+	MaxInterrupts = 32
+	MaxDevices    = min(abi.MaxDevices, MaxInterrupts-abi.IRQDevice0)
+)
 
 // MinMemory is the smallest guest memory in bytes: kernel image, its page array
 // and a few processes.

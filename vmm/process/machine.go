@@ -326,7 +326,7 @@ func (m *machine) kickLocked(vcpu int) error {
 }
 
 func (m *machine) RaiseIRQ(bit uint) error {
-	if bit >= 64 {
+	if bit >= platform.MaxInterrupts {
 		return fmt.Errorf("%w: no interrupt %d", platform.ErrConfig, bit)
 	}
 	m.mu.RLock()

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package platformtest
+
+import (
+	"unsafe"
+
+	"github.com/paracell/paracell/xgate/abi"
+)
+
+// Addresses of fields of the control area, as guests see them.
+const (
+	cmdlineAddr  = abi.ControlBase + uint64(unsafe.Offsetof(abi.Control{}.Boot)+unsafe.Offsetof(abi.BootParams{}.Cmdline))
+	initrdAddr   = abi.ControlBase + uint64(unsafe.Offsetof(abi.Control{}.Boot)+unsafe.Offsetof(abi.BootParams{}.InitrdGPA))
+	seedAddr     = abi.ControlBase + uint64(unsafe.Offsetof(abi.Control{}.Boot)+unsafe.Offsetof(abi.BootParams{}.RNGSeed))
+	tscKHzAddr   = abi.ControlBase + uint64(unsafe.Offsetof(abi.Control{}.Boot)+unsafe.Offsetof(abi.BootParams{}.TSCKHz))
+	exitMsgAddr  = abi.ControlBase + uint64(unsafe.Offsetof(abi.Control{}.ExitMsg))
+	pendingAddr  = abi.ControlBase + uint64(unsafe.Offsetof(abi.Control{}.Vcpus)+unsafe.Offsetof(abi.Vcpu{}.Pending))
+	devicesAddr  = abi.ControlBase + uint64(unsafe.Offsetof(abi.Control{}.Devices))
+	wardenAddr   = abi.ControlBase + uint64(unsafe.Offsetof(abi.Control{}.WardenWord))
+	vcpusAddr    = abi.ControlBase + uint64(unsafe.Offsetof(abi.Control{}.Vcpus))
+	slotsAddr    = abi.ControlBase + uint64(unsafe.Offsetof(abi.Control{}.Slots))
+	slotsSize    = uint64(unsafe.Sizeof(abi.Control{}.Slots))
+	vcpuSize     = uint64(unsafe.Sizeof(abi.Vcpu{}))
+	mailboxSize  = slotsAddr - wardenAddr
+	notifyOffset = uint64(unsafe.Offsetof(abi.VirtioDevice{}.NotifyQueues))
+	deviceSize   = uint64(unsafe.Sizeof(abi.VirtioDevice{}))
+)
