@@ -30,84 +30,100 @@ const (
 	fdStatus  = 7
 )
 
+// sigKick is the signal that makes a process look at its vCPU's pending bits
+// (SIG_KICK of the monitor).
+const sigKick = uint64(unix.SIGUSR1)
+
 // Values that x/sys/unix has no names for.
 const (
-	futexOpWait       = 0
-	futexOpWake       = 1
-	futexOpWaitBitset = 9
-	timerAbstime      = 1
+	futexOpWait = 0
+	futexOpWake = 1
 )
 
 func alternatives(a ...[]argTest) [][]argTest { return a }
 func all(t ...argTest) []argTest              { return t }
 
-// inCell: an address in one of the areas that a cell maps, none of which holds
-// the monitor. Its text and data lie behind, at abi.MonitorBase.
-func inCell(arg int) argTest { return inRange(arg, abi.UserMin, abi.MonitorBase) }
+// inUser and inVmalloc: an address in one of the two areas in which mappings
+// change. Their lengths are bounded by those of the areas: what is mapped behind
+// (the window, then control area and monitor) belongs to the cell as well.
+func inUser(addr, length int) []argTest {
+	return all(inRange(addr, abi.UserMin, abi.UserMax), inRange(length, 1, abi.UserMax-abi.UserMin+1))
+}
 
-// within: a length that cannot reach from any area into the monitor and over
-// it. The areas are further apart than this.
-func within(arg int) argTest { return inRange(arg, 1, abi.WindowEnd) }
+func inVmalloc(addr, length int) []argTest {
+	return all(inRange(addr, abi.VmallocBase, abi.VmallocEnd), inRange(length, 1, abi.VmallocEnd-abi.VmallocBase+1))
+}
+
+func and(a []argTest, more ...argTest) []argTest { return append(a, more...) }
+
+// guestMemory: the flags and the file of every mapping.
+func guestMemory() []argTest {
+	const fixed = unix.MAP_SHARED | unix.MAP_FIXED
+	return all(oneOf(3, fixed, fixed|unix.MAP_POPULATE), oneOf(4, fdMemory))
+}
+
+const (
+	protRW  = unix.PROT_READ | unix.PROT_WRITE
+	protRWX = protRW | unix.PROT_EXEC
+)
 
 // allowList is every host call that a cell may make once the jail is closed.
 // The most frequent ones come first: the filter looks at one after the other.
 var allowList = []rule{
 	{
 		nr: unix.SYS_FUTEX, name: "futex",
-		when: alternatives(all(oneOf(1, futexOpWait, futexOpWake, futexOpWaitBitset))),
-		args: "FUTEX_WAIT, FUTEX_WAKE or FUTEX_WAIT_BITSET, shared",
+		when: alternatives(all(oneOf(1, futexOpWait, futexOpWake))),
+		args: "`FUTEX_WAIT` or `FUTEX_WAKE`, shared",
 		why:  "hand the vCPU over between processes, sleep when idle",
 	},
 	{
 		nr: unix.SYS_MMAP, name: "mmap",
-		when: alternatives(all(
-			inCell(0), within(1),
-			onlyBits(2, unix.PROT_READ|unix.PROT_WRITE|unix.PROT_EXEC),
-			oneOf(3, unix.MAP_SHARED|unix.MAP_FIXED, unix.MAP_SHARED|unix.MAP_FIXED|unix.MAP_POPULATE),
-			oneOf(4, fdMemory))),
-		args: "guest memory only (fd 3), MAP_SHARED|MAP_FIXED with or without MAP_POPULATE, inside the cell's areas",
+		when: alternatives(
+			and(inUser(0, 1), append(guestMemory(), onlyBits(2, protRWX))...),
+			and(inVmalloc(0, 1), append(guestMemory(), onlyBits(2, protRW))...)),
+		args: "fd 3 only, `MAP_SHARED` with `MAP_FIXED` and at most `MAP_POPULATE`; in the user half, or in the vmalloc area and not executable",
 		why:  "page tables of the guest become mappings of guest memory",
 	},
 	{
 		nr: unix.SYS_MUNMAP, name: "munmap",
-		when: alternatives(all(inCell(0), within(1))),
-		args: "inside the cell's areas",
-		why:  "the guest unmaps",
+		when: alternatives(inUser(0, 1), inVmalloc(0, 1)),
+		args: "in the user half or the vmalloc area",
+		why:  "the guest unmaps; an address space is destroyed",
 	},
 	{
 		nr: unix.SYS_MPROTECT, name: "mprotect",
-		when: alternatives(all(inCell(0), within(1), onlyBits(2, unix.PROT_READ|unix.PROT_WRITE|unix.PROT_EXEC))),
-		args: "inside the cell's areas, PROT_READ, PROT_WRITE, PROT_EXEC",
+		when: alternatives(and(inUser(0, 1), onlyBits(2, protRWX))),
+		args: "in the user half; `PROT_READ`, `PROT_WRITE`, `PROT_EXEC`",
 		why:  "the guest changes protection",
 	},
 	{
-		nr: unix.SYS_PKEY_MPROTECT, name: "pkey_mprotect",
-		when: alternatives(all(inCell(0), within(1), onlyBits(2, unix.PROT_READ|unix.PROT_WRITE|unix.PROT_EXEC),
-			oneOf(3, abi.KeyUser, abi.KeyKernel))),
-		args: "inside the cell's areas, keys 0 and K",
-		why:  "mappings of the kernel's areas get the kernel's key",
-	},
-	{
 		nr: unix.SYS_TIMER_SETTIME, name: "timer_settime",
-		when: alternatives(all(oneOf(1, 0, timerAbstime))),
-		args: "relative or TIMER_ABSTIME",
+		when: alternatives(all(oneOf(1, 0), oneOf(3, 0))),
+		args: "relative, without the old value",
 		why:  "the guest's timer interrupt",
 	},
 	{
 		nr: unix.SYS_WRITE, name: "write",
 		when: alternatives(all(oneOf(0, fdConsole, fdNotify))),
 		args: "console pipe (fd 4) and notification (fd 5)",
-		why:  "console output, notify the host side of queue work",
+		why:  "console output; tell the host side that a queue has work",
 	},
 	{
 		nr: unix.SYS_TGKILL, name: "tgkill",
-		args: "any: only processes of the cell exist in its PID namespace",
+		when: alternatives(all(oneOf(2, sigKick))),
+		args: "`SIGUSR1`; only processes of the cell exist in its PID namespace",
 		why:  "interrupt the process that runs a vCPU",
 	},
 	{
+		nr: unix.SYS_PKEY_MPROTECT, name: "pkey_mprotect",
+		when: alternatives(and(inVmalloc(0, 1), onlyBits(2, protRW), oneOf(3, abi.KeyKernel))),
+		args: "in the vmalloc area, not executable, key K",
+		why:  "mappings of the kernel's areas get the kernel's key (isolation `mpk`)",
+	},
+	{
 		nr: unix.SYS_CLONE, name: "clone",
-		when: alternatives(all(oneOf(0, uint64(unix.SIGCHLD), unix.CLONE_PARENT|uint64(unix.SIGCHLD)))),
-		args: "SIGCHLD as the only flag, or with CLONE_PARENT: a new process, no namespaces, nothing shared",
+		when: alternatives(all(oneOf(0, uint64(unix.SIGCHLD)), oneOf(1, 0))),
+		args: "`SIGCHLD` and no flag: a new process, no namespaces, nothing shared",
 		why:  "one host process per guest address space",
 	},
 	{
@@ -118,46 +134,26 @@ var allowList = []rule{
 	{
 		nr: unix.SYS_PRCTL, name: "prctl",
 		when: alternatives(
-			all(oneOf(0, unix.PR_SET_SYSCALL_USER_DISPATCH)),
+			all(oneOf(0, unix.PR_SET_SYSCALL_USER_DISPATCH), oneOf(1, unix.PR_SYS_DISPATCH_ON), oneOf(2, 0), oneOf(3, 0)),
 			all(oneOf(0, unix.PR_SET_PDEATHSIG), oneOf(1, uint64(unix.SIGKILL)))),
-		args: "PR_SET_SYSCALL_USER_DISPATCH; PR_SET_PDEATHSIG with SIGKILL",
-		why:  "catch system-call instructions of the guest's user; die with the warden",
+		args: "`PR_SET_SYSCALL_USER_DISPATCH` on, without a range; `PR_SET_PDEATHSIG` with `SIGKILL`",
+		why:  "a new process catches system-call instructions of the guest's user, and dies with the warden",
 	},
 	{
 		nr: unix.SYS_TIMER_CREATE, name: "timer_create",
 		when: alternatives(all(oneOf(0, unix.CLOCK_MONOTONIC))),
-		args: "CLOCK_MONOTONIC",
+		args: "`CLOCK_MONOTONIC`",
 		why:  "timers are not inherited by a new process",
-	},
-	{
-		nr: unix.SYS_TIMER_DELETE, name: "timer_delete",
-		args: "any: timers of the process itself",
-		why:  "drop the timer of a process that goes back into stock",
-	},
-	{
-		nr: unix.SYS_RT_SIGACTION, name: "rt_sigaction",
-		args: "any: affects the process itself",
-		why:  "signal handlers of a new process",
-	},
-	{
-		nr: unix.SYS_SIGALTSTACK, name: "sigaltstack",
-		args: "any: affects the process itself",
-		why:  "not inherited by a new process",
-	},
-	{
-		nr: unix.SYS_RT_SIGPROCMASK, name: "rt_sigprocmask",
-		args: "any: affects the process itself",
-		why:  "unblock a signal whose handler was left without sigreturn",
 	},
 	{
 		nr: unix.SYS_GETPPID, name: "getppid",
 		args: "none",
-		why:  "a new process checks that its parent did not die before PR_SET_PDEATHSIG",
+		why:  "a new process makes sure that the warden did not die before `PR_SET_PDEATHSIG`",
 	},
 	{
 		nr: unix.SYS_RESTART_SYSCALL, name: "restart_syscall",
 		args: "none",
-		why:  "the host restarts an interrupted futex wait with it",
+		why:  "the host goes on with a futex wait through it after it has stopped and continued the process",
 	},
 	{
 		nr: unix.SYS_EXIT_GROUP, name: "exit_group",

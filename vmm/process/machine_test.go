@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 	if strings.HasPrefix(os.Args[0], fakePrefix) {
 		fakeMonitor(strings.TrimPrefix(os.Args[0], fakePrefix))
 	}
-	leakcheck.Main(m)
+	leakcheck.Main(m, "memfd:paracell-monitor") // kept for the life of the process
 }
 
 // fakeMonitor is the first process of a fake cell.

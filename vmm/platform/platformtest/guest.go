@@ -11,76 +11,76 @@ import (
 	"github.com/paracell/paracell/xgate/abi"
 )
 
-// guest is a guest kernel of a few instructions, written with the methods
+// Guest is a guest kernel of a few instructions, written with the methods
 // below. It starts with the address of the control area in rdi and a stack.
-type guest struct {
+type Guest struct {
 	code []byte
 }
 
-// textBase is the address of the first instruction.
-const textBase = abi.PhysBase + abi.KernelGPA
+// TextBase is the address of the first instruction.
+const TextBase = abi.PhysBase + abi.KernelGPA
 
-// scratchGPA is memory behind the image that guests may use.
-const scratchGPA = 8 << 20
+// ScratchGPA is memory behind the image that guests may use.
+const ScratchGPA = 8 << 20
 
-// reg is a register number of the instruction set.
-type reg byte
+// Reg is a register number of the instruction set.
+type Reg byte
 
 const (
-	rax reg = 0
-	rcx reg = 1
-	rdx reg = 2
-	rbx reg = 3
-	rsi reg = 6
-	rdi reg = 7
-	r8  reg = 8
+	RAX Reg = 0
+	RCX Reg = 1
+	RDX Reg = 2
+	RBX Reg = 3
+	RSI Reg = 6
+	RDI Reg = 7
+	R8  Reg = 8
 )
 
-// setReg: mov $v, r
-func (g *guest) setReg(r reg, v uint64) *guest {
+// SetReg: mov $v, r
+func (g *Guest) SetReg(r Reg, v uint64) *Guest {
 	g.code = append(g.code, 0x48|byte(r>>3), 0xb8|byte(r&7))
 	g.code = binary.LittleEndian.AppendUint64(g.code, v)
 	return g
 }
 
-// call makes a monitor call; the result is in rax.
-func (g *guest) call(nr int, args ...uint64) *guest {
-	g.setReg(rdi, uint64(nr))
-	for i, r := range []reg{rsi, rdx, rcx, r8} {
+// Call makes a monitor call; the result is in rax.
+func (g *Guest) Call(nr int, args ...uint64) *Guest {
+	g.SetReg(RDI, uint64(nr))
+	for i, r := range []Reg{RSI, RDX, RCX, R8} {
 		if i < len(args) {
-			g.setReg(r, args[i])
+			g.SetReg(r, args[i])
 		}
 	}
-	g.setReg(rax, abi.MonitorBase+abi.EntryCall)
+	g.SetReg(RAX, abi.MonitorBase+abi.EntryCall)
 	g.code = append(g.code, 0xff, 0xd0) // call *%rax
 	return g
 }
 
-// print writes memory to the console.
-func (g *guest) print(addr, n uint64) *guest { return g.call(abi.CallConsole, addr, n) }
+// Print writes memory to the console.
+func (g *Guest) Print(addr, n uint64) *Guest { return g.Call(abi.CallConsole, addr, n) }
 
-// say writes a text to the console; it stands in the code.
-func (g *guest) say(text string) *guest {
+// Say writes a text to the console; it stands in the code.
+func (g *Guest) Say(text string) *Guest {
 	g.code = append(g.code, 0xeb, byte(len(text))) // jmp over it
-	addr := textBase + uint64(len(g.code))
+	addr := TextBase + uint64(len(g.code))
 	g.code = append(g.code, text...)
-	return g.print(addr, uint64(len(text)))
+	return g.Print(addr, uint64(len(text)))
 }
 
-// exit ends the guest.
-func (g *guest) exit(code int, reason uint64) *guest {
-	return g.call(abi.CallExit, uint64(int64(code)), reason)
+// Exit ends the guest.
+func (g *Guest) Exit(code int, reason uint64) *Guest {
+	return g.Call(abi.CallExit, uint64(int64(code)), reason)
 }
 
-// spin loops for ever.
-func (g *guest) spin() *guest {
+// Spin loops for ever.
+func (g *Guest) Spin() *Guest {
 	g.code = append(g.code, 0xeb, 0xfe)
 	return g
 }
 
-// await loops until the 64-bit word at addr is not zero.
-func (g *guest) await(addr uint64) *guest {
-	g.setReg(rbx, addr)
+// Await loops until the 64-bit word at addr is not zero.
+func (g *Guest) Await(addr uint64) *Guest {
+	g.SetReg(RBX, addr)
 	g.code = append(g.code,
 		0xf3, 0x90, // pause
 		0x48, 0x83, 0x3b, 0x00, // cmpq $0, (%rbx)
@@ -88,56 +88,56 @@ func (g *guest) await(addr uint64) *guest {
 	return g
 }
 
-// take copies the 64-bit word at addr to another address and clears it.
-func (g *guest) take(addr, to uint64) *guest {
-	g.setReg(rbx, addr)
+// Take copies the 64-bit word at addr to another address and clears it.
+func (g *Guest) Take(addr, to uint64) *Guest {
+	g.SetReg(RBX, addr)
 	g.code = append(g.code, 0x31, 0xc0) // xor %eax, %eax
 	g.code = append(g.code, 0x48, 0x87, 0x03)
-	g.setReg(rbx, to) // xchg %rax, (%rbx) is above
+	g.SetReg(RBX, to) // xchg %rax, (%rbx) is above
 	g.code = append(g.code, 0x48, 0x89, 0x03)
 	return g
 }
 
-// store writes a 64-bit word.
-func (g *guest) store(addr, v uint64) *guest {
-	g.setReg(rbx, addr).setReg(rax, v)
+// Store writes a 64-bit word.
+func (g *Guest) Store(addr, v uint64) *Guest {
+	g.SetReg(RBX, addr).SetReg(RAX, v)
 	g.code = append(g.code, 0x48, 0x89, 0x03) // mov %rax, (%rbx)
 	return g
 }
 
-// fill writes n bytes of value v.
-func (g *guest) fill(addr, n uint64, v byte) *guest {
-	g.setReg(rdi, addr).setReg(rcx, n).setReg(rax, uint64(v))
+// Fill writes n bytes of value v.
+func (g *Guest) Fill(addr, n uint64, v byte) *Guest {
+	g.SetReg(RDI, addr).SetReg(RCX, n).SetReg(RAX, uint64(v))
 	g.code = append(g.code, 0xf3, 0xaa) // rep stosb
 	return g
 }
 
-// raw appends machine code.
-func (g *guest) raw(code ...byte) *guest {
+// Raw appends machine code.
+func (g *Guest) Raw(code ...byte) *Guest {
 	g.code = append(g.code, code...)
 	return g
 }
 
-// again jumps back to the first instruction.
-func (g *guest) again() *guest {
-	g.setReg(rax, textBase)
+// Again jumps back to the first instruction.
+func (g *Guest) Again() *Guest {
+	g.SetReg(RAX, TextBase)
 	g.code = append(g.code, 0xff, 0xe0) // jmp *%rax
 	return g
 }
 
-// image is the ELF file of the guest.
-func (g *guest) image() io.ReaderAt {
+// Image is the ELF file of the guest.
+func (g *Guest) Image() io.ReaderAt {
 	const headers = 64 + 56
 	code := g.code
 	var b bytes.Buffer
 	h := elf.Header64{
-		Type: uint16(elf.ET_EXEC), Machine: uint16(elf.EM_X86_64), Version: 1, Entry: textBase,
+		Type: uint16(elf.ET_EXEC), Machine: uint16(elf.EM_X86_64), Version: 1, Entry: TextBase,
 		Phoff: 64, Ehsize: 64, Phentsize: 56, Phnum: 1, Shentsize: 64,
 	}
 	copy(h.Ident[:], "\x7fELF\x02\x01\x01")
 	p := elf.Prog64{
 		Type: uint32(elf.PT_LOAD), Flags: uint32(elf.PF_R | elf.PF_X), Off: headers,
-		Vaddr: textBase, Paddr: textBase, Filesz: uint64(len(code)), Memsz: uint64(len(code)), Align: 1,
+		Vaddr: TextBase, Paddr: TextBase, Filesz: uint64(len(code)), Memsz: uint64(len(code)), Align: 1,
 	}
 	// Writes to a bytes.Buffer do not fail.
 	_ = binary.Write(&b, binary.LittleEndian, &h)

@@ -66,10 +66,10 @@ func (s *suite) context(t *testing.T) context.Context {
 	return ctx
 }
 
-func (s *suite) config(g *guest) platform.Config {
+func (s *suite) config(g *Guest) platform.Config {
 	return platform.Config{
 		Name: "conformance", MemSize: 64 << 20, Vcpus: 1, Isolation: s.mode,
-		Kernel: g.image(), Devices: 4,
+		Kernel: g.Image(), Devices: 4,
 	}
 }
 
@@ -114,7 +114,7 @@ func (s *suite) output(t *testing.T, cfg platform.Config) (string, platform.Exit
 	return b.String(), x
 }
 
-func off() *guest { return new(guest).exit(0, abi.ReasonPowerOff) }
+func off() *Guest { return new(Guest).Exit(0, abi.ReasonPowerOff) }
 
 func wantErr(t *testing.T, what string, err, want error) {
 	t.Helper()
@@ -160,7 +160,7 @@ func (s *suite) orderOfCalls(t *testing.T) {
 	_, err = m.Wait(ctx)
 	wantErr(t, "Wait after Close", err, platform.ErrClosed)
 
-	m = s.start(t, s.config(new(guest).spin()))
+	m = s.start(t, s.config(new(Guest).Spin()))
 	wantErr(t, "Kick of an absent vCPU", m.Kick(1), platform.ErrConfig)
 	wantErr(t, "Kick of a negative vCPU", m.Kick(-1), platform.ErrConfig)
 	wantErr(t, "RaiseIRQ of an absent bit", m.RaiseIRQ(platform.MaxInterrupts), platform.ErrConfig)
@@ -197,19 +197,19 @@ func (s *suite) refusesBadConfig(t *testing.T) {
 }
 
 func (s *suite) consoleAndExitStatus(t *testing.T) {
-	out, x := s.output(t, s.config(new(guest).say("hello\n").say("world\n").exit(7, abi.ReasonPowerOff)))
+	out, x := s.output(t, s.config(new(Guest).Say("hello\n").Say("world\n").Exit(7, abi.ReasonPowerOff)))
 	if out != "hello\nworld\n" {
 		t.Errorf("console %q", out)
 	}
 	if !x.OK() || x.Code != 7 || x.Message == "" {
 		t.Errorf("exit %+v", x)
 	}
-	_, x = s.output(t, s.config(new(guest).exit(-1, abi.ReasonPowerOff)))
+	_, x = s.output(t, s.config(new(Guest).Exit(-1, abi.ReasonPowerOff)))
 	if !x.OK() || x.Code != 255 {
 		t.Errorf("exit %+v", x)
 	}
 	// Without a console.
-	m := s.start(t, s.config(new(guest).say("hello\n").exit(0, abi.ReasonPowerOff)))
+	m := s.start(t, s.config(new(Guest).Say("hello\n").Exit(0, abi.ReasonPowerOff)))
 	if x := s.wait(t, m); !x.OK() {
 		t.Errorf("exit %+v", x)
 	}
@@ -228,13 +228,13 @@ func (l literal) WriteTo(w io.Writer) (int64, error) {
 
 func (s *suite) bootParameters(t *testing.T) {
 	const size = 64 << 20
-	cfg := s.config(new(guest).
-		print(cmdlineAddr, 9).
-		print(initrdAddr, 16).
-		print(tscKHzAddr, 8).
-		print(seedAddr, 64).
-		print(abi.PhysBase+size-abi.PageSize, 6).
-		exit(0, abi.ReasonPowerOff))
+	cfg := s.config(new(Guest).
+		Print(cmdlineAddr, 9).
+		Print(initrdAddr, 16).
+		Print(tscKHzAddr, 8).
+		Print(seedAddr, 64).
+		Print(abi.PhysBase+size-abi.PageSize, 6).
+		Exit(0, abi.ReasonPowerOff))
 	cfg.Cmdline = "some=args"
 	cfg.Initrd = literal("initrd")
 	out, x := s.output(t, cfg)
@@ -265,14 +265,14 @@ func (s *suite) bootParameters(t *testing.T) {
 func (s *suite) exitReasons(t *testing.T) {
 	for _, c := range []struct {
 		name   string
-		g      *guest
+		g      *Guest
 		reason uint32
 	}{
-		{"reboot", new(guest).exit(0, abi.ReasonReboot), abi.ReasonReboot},
-		{"panic", new(guest).exit(0, abi.ReasonPanic), abi.ReasonPanic},
-		{"an unknown reason", new(guest).exit(0, 12345), 0},
-		{"a fault without a vector", new(guest).raw(0x0f, 0x0b), 0},                    // ud2
-		{"a read of nothing", new(guest).setReg(rbx, 0x1000).raw(0x48, 0x8b, 0x03), 0}, // mov (%rbx), %rax
+		{"reboot", new(Guest).Exit(0, abi.ReasonReboot), abi.ReasonReboot},
+		{"panic", new(Guest).Exit(0, abi.ReasonPanic), abi.ReasonPanic},
+		{"an unknown reason", new(Guest).Exit(0, 12345), 0},
+		{"a fault without a vector", new(Guest).Raw(0x0f, 0x0b), 0},                    // ud2
+		{"a read of nothing", new(Guest).SetReg(RBX, 0x1000).Raw(0x48, 0x8b, 0x03), 0}, // mov (%rbx), %rax
 	} {
 		_, x := s.output(t, s.config(c.g))
 		if x.OK() || x.Message == "" || x.Code != 0 || (c.reason != 0 && x.Reason != c.reason) {
@@ -282,8 +282,8 @@ func (s *suite) exitReasons(t *testing.T) {
 }
 
 // report says what the pending word holds and clears it.
-func (g *guest) report() *guest {
-	return g.take(pendingAddr, abi.PhysBase+scratchGPA).print(abi.PhysBase+scratchGPA, 8)
+func (g *Guest) report() *Guest {
+	return g.Take(pendingAddr, abi.PhysBase+ScratchGPA).Print(abi.PhysBase+ScratchGPA, 8)
 }
 
 // pendingBits reads reports until all bits of want have come.
@@ -305,14 +305,14 @@ func pendingBits(t *testing.T, r io.Reader, want uint64) {
 }
 
 func (s *suite) interruptWakesIdle(t *testing.T) {
-	s.interrupts(t, new(guest).call(abi.CallIdle).report().again())
+	s.interrupts(t, new(Guest).Call(abi.CallIdle).report().Again())
 }
 
 func (s *suite) interruptWhileRunning(t *testing.T) {
-	s.interrupts(t, new(guest).await(pendingAddr).report().again())
+	s.interrupts(t, new(Guest).Await(pendingAddr).report().Again())
 }
 
-func (s *suite) interrupts(t *testing.T, g *guest) {
+func (s *suite) interrupts(t *testing.T, g *Guest) {
 	r, w := io.Pipe()
 	defer r.Close()
 	cfg := s.config(g)
@@ -333,7 +333,7 @@ func (s *suite) interrupts(t *testing.T, g *guest) {
 func (s *suite) interruptStorm(t *testing.T) {
 	r, w := io.Pipe()
 	defer r.Close()
-	cfg := s.config(new(guest).call(abi.CallIdle).report().again())
+	cfg := s.config(new(Guest).Call(abi.CallIdle).report().Again())
 	cfg.Console = w
 	m := s.start(t, cfg)
 	const raisers, rounds = 4, 500
@@ -375,14 +375,14 @@ func (s *suite) interruptStorm(t *testing.T) {
 }
 
 func (s *suite) kick(t *testing.T) {
-	cfg := s.config(new(guest).await(abi.PhysBase+scratchGPA).exit(3, abi.ReasonPowerOff))
+	cfg := s.config(new(Guest).Await(abi.PhysBase+ScratchGPA).Exit(3, abi.ReasonPowerOff))
 	m := s.start(t, cfg)
 	for range 100 {
 		if err := m.Kick(0); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := m.Memory().StoreUint64(scratchGPA, 1); err != nil {
+	if err := m.Memory().StoreUint64(ScratchGPA, 1); err != nil {
 		t.Fatal(err)
 	}
 	if x := s.wait(t, m); !x.OK() || x.Code != 3 {
@@ -396,10 +396,10 @@ func (s *suite) kick(t *testing.T) {
 func (s *suite) notify(t *testing.T) {
 	const device = 2
 	called := make(chan struct{}, 1)
-	cfg := s.config(new(guest).
-		store(devicesAddr+device*deviceSize+notifyOffset, 1<<1).
-		call(abi.CallNotify, device, 1).
-		await(abi.PhysBase+scratchGPA).exit(0, abi.ReasonPowerOff))
+	cfg := s.config(new(Guest).
+		Store(devicesAddr+device*deviceSize+notifyOffset, 1<<1).
+		Call(abi.CallNotify, device, 1).
+		Await(abi.PhysBase+ScratchGPA).Exit(0, abi.ReasonPowerOff))
 	cfg.Notify = func() {
 		select {
 		case called <- struct{}{}:
@@ -418,7 +418,7 @@ func (s *suite) notify(t *testing.T) {
 	if got := atomic.SwapUint64(&m.Devices()[device].NotifyQueues, 0); got != 1<<1 {
 		t.Errorf("queues %#x", got)
 	}
-	if err := m.Memory().StoreUint64(scratchGPA, 1); err != nil {
+	if err := m.Memory().StoreUint64(ScratchGPA, 1); err != nil {
 		t.Fatal(err)
 	}
 	s.wait(t, m)
@@ -429,10 +429,10 @@ func (s *suite) notify(t *testing.T) {
 
 // notifyMayRaise: a device answers a notification with an interrupt.
 func (s *suite) notifyMayRaise(t *testing.T) {
-	cfg := s.config(new(guest).
-		call(abi.CallNotify, 0, 0).call(abi.CallIdle).report().
-		call(abi.CallNotify, 0, 0).call(abi.CallIdle).report().
-		exit(0, abi.ReasonPowerOff))
+	cfg := s.config(new(Guest).
+		Call(abi.CallNotify, 0, 0).Call(abi.CallIdle).report().
+		Call(abi.CallNotify, 0, 0).Call(abi.CallIdle).report().
+		Exit(0, abi.ReasonPowerOff))
 	var out bytes.Buffer
 	cfg.Console = &out
 	var m platform.Machine
@@ -455,11 +455,11 @@ func (s *suite) notifyMayRaise(t *testing.T) {
 }
 
 func (s *suite) memoryIsShared(t *testing.T) {
-	const gpa = scratchGPA
-	cfg := s.config(new(guest).
-		print(abi.PhysBase+gpa, 5).
-		store(abi.PhysBase+gpa+0x2000, 0x1122334455667788).
-		exit(0, abi.ReasonPowerOff))
+	const gpa = ScratchGPA
+	cfg := s.config(new(Guest).
+		Print(abi.PhysBase+gpa, 5).
+		Store(abi.PhysBase+gpa+0x2000, 0x1122334455667788).
+		Exit(0, abi.ReasonPowerOff))
 	var out bytes.Buffer
 	cfg.Console = &out
 	m := s.create(t, cfg)
@@ -483,7 +483,7 @@ func (s *suite) memoryIsShared(t *testing.T) {
 
 // idleCostsNothing: an idle guest makes no host call.
 func (s *suite) idleCostsNothing(t *testing.T) {
-	m := s.start(t, s.config(new(guest).call(abi.CallIdle).report().again()))
+	m := s.start(t, s.config(new(Guest).Call(abi.CallIdle).report().Again()))
 	time.Sleep(100 * time.Millisecond) // let it get there
 	before := m.Stats().HostCalls
 	time.Sleep(300 * time.Millisecond)
@@ -503,7 +503,7 @@ func (w *slowWriter) Write(p []byte) (int, error) {
 func (s *suite) slowConsole(t *testing.T) {
 	const n = 1 << 20
 	w := &slowWriter{}
-	cfg := s.config(new(guest).print(abi.PhysBase+scratchGPA, n).exit(0, abi.ReasonPowerOff))
+	cfg := s.config(new(Guest).Print(abi.PhysBase+ScratchGPA, n).Exit(0, abi.ReasonPowerOff))
 	cfg.Console = w
 	if x := s.wait(t, s.start(t, cfg)); !x.OK() {
 		t.Errorf("exit %+v", x)
@@ -518,7 +518,7 @@ type brokenWriter struct{}
 func (brokenWriter) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
 
 func (s *suite) brokenConsole(t *testing.T) {
-	cfg := s.config(new(guest).print(abi.PhysBase+scratchGPA, 1<<20).exit(0, abi.ReasonPowerOff))
+	cfg := s.config(new(Guest).Print(abi.PhysBase+ScratchGPA, 1<<20).Exit(0, abi.ReasonPowerOff))
 	cfg.Console = brokenWriter{}
 	if x := s.wait(t, s.start(t, cfg)); !x.OK() {
 		t.Errorf("exit %+v", x)
@@ -526,7 +526,7 @@ func (s *suite) brokenConsole(t *testing.T) {
 }
 
 func (s *suite) waitHonoursContext(t *testing.T) {
-	m := s.start(t, s.config(new(guest).call(abi.CallIdle).again()))
+	m := s.start(t, s.config(new(Guest).Call(abi.CallIdle).Again()))
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
 	defer cancel()
 	_, err := m.Wait(ctx)
@@ -543,10 +543,10 @@ func (s *suite) waitHonoursContext(t *testing.T) {
 }
 
 func (s *suite) closeEndsTheGuest(t *testing.T) {
-	for name, g := range map[string]*guest{
-		"spinning": new(guest).spin(),
-		"idle":     new(guest).call(abi.CallIdle).again(),
-		"printing": new(guest).print(abi.PhysBase+scratchGPA, 1<<20).again(),
+	for name, g := range map[string]*Guest{
+		"spinning": new(Guest).Spin(),
+		"idle":     new(Guest).Call(abi.CallIdle).Again(),
+		"printing": new(Guest).Print(abi.PhysBase+ScratchGPA, 1<<20).Again(),
 	} {
 		m := s.start(t, s.config(g))
 		errc := make(chan error, 1)
@@ -568,7 +568,7 @@ func (s *suite) closeEndsTheGuest(t *testing.T) {
 // closeIsConcurrent calls everything while the machine is being closed.
 func (s *suite) closeIsConcurrent(t *testing.T) {
 	for range 5 {
-		m := s.start(t, s.config(new(guest).call(abi.CallNotify, 0, 0).again()))
+		m := s.start(t, s.config(new(Guest).Call(abi.CallNotify, 0, 0).Again()))
 		var wg sync.WaitGroup
 		stop := make(chan struct{})
 		for _, f := range []func(){
@@ -605,18 +605,18 @@ func (s *suite) closeIsConcurrent(t *testing.T) {
 // hostileGuests writes nonsense where host side and monitor look. The guest
 // may end or go on; the host side has to stay whole, and Close has to work.
 func (s *suite) hostileGuests(t *testing.T) {
-	for name, g := range map[string]*guest{
-		"message":  new(guest).fill(exitMsgAddr, 240, 0xff).exit(0, abi.ReasonPanic),
-		"mailbox":  new(guest).fill(wardenAddr, mailboxSize, 0xff).exit(0, abi.ReasonPowerOff),
-		"slots":    new(guest).fill(slotsAddr, slotsSize, 0xff).exit(0, abi.ReasonPowerOff),
-		"vcpu":     new(guest).fill(vcpusAddr, vcpuSize, 0xff).exit(0, abi.ReasonPowerOff),
-		"devices":  new(guest).fill(devicesAddr, 4*deviceSize, 0xff).call(abi.CallNotify, 0, 0).exit(0, abi.ReasonPowerOff),
-		"all":      new(guest).fill(abi.ControlBase, abi.ControlSize, 0xa5).exit(0, abi.ReasonPowerOff),
-		"call":     new(guest).call(-1, 1, 2, 3).call(1<<20, 1).exit(0, abi.ReasonPowerOff),
-		"console":  new(guest).print(0, 1<<40).print(abi.MonitorBase, 1<<62).exit(0, abi.ReasonPowerOff),
-		"map":      new(guest).call(abi.CallKmap, abi.VmallocBase, 1<<40, abi.PageSize, 3).call(abi.CallKunmap, 0, ^uint64(0)).exit(0, abi.ReasonPowerOff),
-		"spaces":   new(guest).call(abi.CallASDestroy, 0).call(abi.CallASDestroy, 1<<40).call(abi.CallASFlush, ^uint64(0)).exit(0, abi.ReasonPowerOff),
-		"notifies": new(guest).call(abi.CallNotify, ^uint64(0), ^uint64(0)).exit(0, abi.ReasonPowerOff),
+	for name, g := range map[string]*Guest{
+		"message":  new(Guest).Fill(exitMsgAddr, 240, 0xff).Exit(0, abi.ReasonPanic),
+		"mailbox":  new(Guest).Fill(wardenAddr, mailboxSize, 0xff).Exit(0, abi.ReasonPowerOff),
+		"slots":    new(Guest).Fill(slotsAddr, slotsSize, 0xff).Exit(0, abi.ReasonPowerOff),
+		"vcpu":     new(Guest).Fill(vcpusAddr, vcpuSize, 0xff).Exit(0, abi.ReasonPowerOff),
+		"devices":  new(Guest).Fill(devicesAddr, 4*deviceSize, 0xff).Call(abi.CallNotify, 0, 0).Exit(0, abi.ReasonPowerOff),
+		"all":      new(Guest).Fill(abi.ControlBase, abi.ControlSize, 0xa5).Exit(0, abi.ReasonPowerOff),
+		"call":     new(Guest).Call(-1, 1, 2, 3).Call(1<<20, 1).Exit(0, abi.ReasonPowerOff),
+		"console":  new(Guest).Print(0, 1<<40).Print(abi.MonitorBase, 1<<62).Exit(0, abi.ReasonPowerOff),
+		"map":      new(Guest).Call(abi.CallKmap, abi.VmallocBase, 1<<40, abi.PageSize, 3).Call(abi.CallKunmap, 0, ^uint64(0)).Exit(0, abi.ReasonPowerOff),
+		"spaces":   new(Guest).Call(abi.CallASDestroy, 0).Call(abi.CallASDestroy, 1<<40).Call(abi.CallASFlush, ^uint64(0)).Exit(0, abi.ReasonPowerOff),
+		"notifies": new(Guest).Call(abi.CallNotify, ^uint64(0), ^uint64(0)).Exit(0, abi.ReasonPowerOff),
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := s.start(t, s.config(g))
