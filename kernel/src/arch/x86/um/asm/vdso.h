@@ -11,4 +11,7 @@
 #define UM_VVAR_DATA	0
 #define UM_VVAR_TIMENS	1
 
+/* Byte offset of the random generator's state in the page with the clocks. */
+#define UM_VVAR_RNG_OFFSET	2048
+
 #endif

@@ -12,6 +12,7 @@ SECTIONS
 {
 	_vdso_data = . - UM_VVAR_PAGES * PAGE_SIZE;
 	_timens_data = _vdso_data + UM_VVAR_TIMENS * PAGE_SIZE;
+	_vdso_rng_data = _vdso_data + UM_VVAR_RNG_OFFSET;
 
 	. = SIZEOF_HEADERS;
 
@@ -65,6 +66,10 @@ VERSION {
 		__vdso_time;
 		clock_getres;
 		__vdso_clock_getres;
+#ifdef CONFIG_VDSO_GETRANDOM
+		getrandom;
+		__vdso_getrandom;
+#endif
 		__paracell_gate;
 	local: *;
 	};

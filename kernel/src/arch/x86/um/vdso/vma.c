@@ -17,7 +17,7 @@
 
 extern const char um_vdso_start[], um_vdso_end[];
 
-union vdso_data_store um_vdso_data __page_aligned_data;
+union um_vvar_page um_vvar_page __page_aligned_data;
 
 static unsigned int vdso_enabled __read_mostly = 1;
 
@@ -48,7 +48,7 @@ static int vdso_mremap(const struct vm_special_mapping *sm,
 
 static unsigned long clocks_pfn(void)
 {
-	return PFN_DOWN(__pa(&um_vdso_data));
+	return PFN_DOWN(__pa(&um_vvar_page));
 }
 
 static vm_fault_t vvar_fault(const struct vm_special_mapping *sm,
