@@ -44,9 +44,7 @@ static unsigned long get_reg(struct task_struct *child, unsigned int reg)
 		return value;
 
 	case HOST_CS:
-		return UM_USER_CS;
 	case HOST_SS:
-		return UM_USER_SS;
 	case HOST_DS:
 	case HOST_ES:
 	case HOST_FS:
@@ -77,8 +75,10 @@ static int put_reg(struct task_struct *child, unsigned int reg,
 		break;
 
 	case HOST_CS:
-		/* There is no 32-bit mode to change to. */
-		return (u16)value == UM_USER_CS ? 0 : -EIO;
+		value = (u16)value;
+		if (value != UM_USER_CS && value != UM_USER_CS32)
+			return -EIO;
+		break;
 	case HOST_SS:
 		return (u16)value == UM_USER_SS ? 0 : -EIO;
 

@@ -111,8 +111,8 @@ static void save_sigcontext(struct sigcontext *sc, struct pt_regs *regs,
 	sc->sp = gp[HOST_SP];
 	sc->ip = gp[HOST_IP];
 	sc->flags = gp[HOST_EFLAGS];
-	sc->cs = UM_USER_CS;
-	sc->ss = UM_USER_SS;
+	sc->cs = gp[HOST_CS];
+	sc->ss = gp[HOST_SS];
 	sc->err = fi->error_code;
 	sc->trapno = fi->trap_no;
 	sc->cr2 = fi->cr2;
@@ -121,8 +121,7 @@ static void save_sigcontext(struct sigcontext *sc, struct pt_regs *regs,
 }
 
 /*
- * There is one code segment and one stack segment. What the processor would
- * not take, or would take as 32-bit code, is a bad frame; without
+ * Segments that the processor would not take make a bad frame; without
  * UC_STRICT_RESTORE_SS the stack segment does not matter.
  */
 static bool restore_sigcontext(struct pt_regs *regs, const struct sigcontext *sc,
@@ -130,7 +129,7 @@ static bool restore_sigcontext(struct pt_regs *regs, const struct sigcontext *sc
 {
 	unsigned long *gp = regs->regs.gp;
 
-	if ((sc->cs | 3) != UM_USER_CS)
+	if ((sc->cs | 3) != UM_USER_CS && (sc->cs | 3) != UM_USER_CS32)
 		return false;
 	if ((uc_flags & UC_STRICT_RESTORE_SS) && (sc->ss | 3) != UM_USER_SS)
 		return false;
@@ -154,7 +153,7 @@ static bool restore_sigcontext(struct pt_regs *regs, const struct sigcontext *sc
 	gp[HOST_IP] = sc->ip;
 	gp[HOST_EFLAGS] = (gp[HOST_EFLAGS] & ~FIX_EFLAGS) |
 			  (sc->flags & FIX_EFLAGS);
-	gp[HOST_CS] = UM_USER_CS;
+	gp[HOST_CS] = sc->cs | 3;
 	gp[HOST_SS] = UM_USER_SS;
 	return true;
 }
@@ -204,6 +203,9 @@ int setup_rt_frame(struct ksignal *ksig, struct pt_regs *regs)
 	PT_REGS_DX(regs) = (unsigned long)&frame->uc;
 	PT_REGS_IP(regs) = (unsigned long)ksig->ka.sa.sa_handler;
 	PT_REGS_SP(regs) = (unsigned long)frame;
+	/* Handlers are 64-bit code, whatever they interrupt. */
+	PT_REGS_CS(regs) = UM_USER_CS;
+	PT_REGS_SS(regs) = UM_USER_SS;
 	return 0;
 }
 

@@ -37,10 +37,11 @@
 
 /*
  * Selectors and flags of a user context as Linux on x86-64 hands them out.
- * They are what user code sees in frames and dumps; the monitor never loads
- * a selector from them.
+ * Programs start as 64-bit code. They can jump to the host's segment for 32-bit
+ * code; the monitor knows these two and takes any other value for 64-bit code.
  */
 #define UM_USER_CS	0x33
+#define UM_USER_CS32	0x23
 #define UM_USER_SS	0x2b
 #define UM_USER_FLAGS	0x202
 
