@@ -48,8 +48,7 @@ static void handle_signal(struct ksignal *ksig, struct pt_regs *regs)
 		/* The ABI wants DF clear; TF would trap in a SIGTRAP handler. */
 		PT_REGS_EFLAGS(regs) &= ~(X86_EFLAGS_DF | X86_EFLAGS_RF |
 					  X86_EFLAGS_TF);
-		/* Handlers start with fresh FP state. */
-		paracell_fpu_drop();
+		/* Handlers start with fresh FP state; the frame has the old one. */
 		paracell_fpu_init(current);
 	}
 	signal_setup_done(failed, ksig, stepping);

@@ -289,6 +289,8 @@ unsigned int paracell_fpu_frame_size(void)
 bool paracell_fpu_to_frame(void __user *buf)
 {
 	paracell_fpu_sync(current);
+	/* The copy may sleep: nobody shall save the registers over the image. */
+	paracell_fpu_drop();
 	fill_in(image_of(current));
 	return !copy_to_user(buf, fpu_of(current), paracell_fpu_frame_size());
 }

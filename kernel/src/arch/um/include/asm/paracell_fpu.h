@@ -61,7 +61,10 @@ void paracell_fpu_switch(struct task_struct *prev, struct task_struct *next);
  */
 void paracell_fpu_copy(struct task_struct *p);
 
-/* The signal frame's part; buf is 64-byte aligned for saving. */
+/*
+ * The signal frame's part; buf is 64-byte aligned for saving. Both leave
+ * current's registers dropped.
+ */
 unsigned int paracell_fpu_frame_size(void);
 bool paracell_fpu_to_frame(void __user *buf);
 bool paracell_fpu_from_frame(const void __user *buf);
