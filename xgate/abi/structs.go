@@ -193,7 +193,9 @@ type Control struct {
 	SpawnError int32  // errno of the last attempt to make a slot, 0 when it worked
 	FreeOps    uint32 // counts changes of the free list
 	WardenIdle uint32 // 1: the warden sleeps without a timeout
-	_          [19]uint32
+	_          uint32
+	Vector     uint64 // of CallVectors: monitor
+	_          [16]uint32
 
 	Slots   [MaxSlots]Slot
 	Vcpus   [MaxVcpus]Vcpu

@@ -40,7 +40,7 @@ long monitor_call(u64 nr, u64 a0, u64 a1, u64 a2, u64 a3)
 	case PARACELL_CALL_EXIT:
 		cell_end(a1 ? (u32)a1 : PARACELL_REASON_POWER_OFF, (int)a0, 0, 0);
 	case PARACELL_CALL_VECTORS:
-		kernel_vector = a0;
+		control->vector = a0;
 		return 0;
 	case PARACELL_CALL_AS_CREATE:
 		return slot_take();

@@ -454,17 +454,19 @@ FUNC call_entry
 	sub $8, %rsp
 	call monitor_call
 	add $8, %rsp
-	cmpb $0, deferred(%rip)
+	mov my_vcpu(%rip), %rcx
+	cmpl $0, PARACELL_VCPU_IRQ_ENABLED_OFFSET(%rcx)
+	je 1f
+	cmpq $0, PARACELL_VCPU_PENDING_OFFSET(%rcx)
 MARK call_tail
 	jne .Lcall_deferred
-	ret
+1:	ret
 MARK call_tail_end
 	/*
 	 * An interrupt came while the monitor ran. Take it as if it had come
 	 * right after the call.
 	 */
 .Lcall_deferred:
-	movb $0, deferred(%rip)
 	mov %rsp, %rcx
 	lea -(KF_SIZEOF + 128)(%rsp), %rsp
 	and $-64, %rsp
@@ -608,11 +610,10 @@ scratch_dx:	.quad 0
 /* Private to the process, key K. */
 	.data
 	.balign 64
-	.globl my_vcpu, my_slot, in_user, deferred, chain
+	.globl my_vcpu, my_slot, in_user, chain
 my_vcpu:	.quad no_vcpu
 my_slot:	.long -1
 in_user:	.byte 0
-deferred:	.byte 0
 	.balign 64
 chain:	.fill MAX_NESTING, 8, 0
 

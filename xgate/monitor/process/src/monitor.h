@@ -39,7 +39,7 @@ enum {
 /* entry.S */
 extern struct paracell_vcpu *my_vcpu;
 extern u32 my_slot;
-extern u8 in_user, deferred, selector;
+extern u8 in_user, selector;
 extern u64 chain[MAX_NESTING];
 extern u64 scratch_ax, scratch_cx, scratch_dx;
 extern u8 altstack[ALTSTACK_SIZE];
@@ -96,7 +96,6 @@ void timer_forget(void);
 long vcpu_idle(void);
 
 /* trap.c */
-extern u64 kernel_vector;
 void measure_frames(void);
 void install_handlers(void);
 

@@ -51,8 +51,6 @@ extern const char fp_save_insn[], fp_restore_insn[], fp_fault[];
 
 #define IN(ip, from, end) ((ip) >= (u64)(from) && (ip) < (u64)(end))
 
-u64 kernel_vector;
-
 static u64 measured; /* where the host put the frame of the last signal */
 static u8 measuring;
 
@@ -217,7 +215,7 @@ static noreturn void to_kernel(const struct frame *f, u64 trapno)
 	const struct mcontext *m = &f->m;
 	struct kernel_frame *kf = (struct kernel_frame *)((m->sp - 128 - sizeof(*kf)) & ~63ULL);
 
-	if (!kernel_vector)
+	if (!control->vector)
 		broken(__LINE__, "event before CallVectors");
 	save_regs(kf->k.gp, m);
 	kf->k.gp[PARACELL_REG_FLAGS] = m->flags & ~(u64)FLAGS_SPECIAL;
@@ -231,7 +229,7 @@ static noreturn void to_kernel(const struct frame *f, u64 trapno)
 void vector_trap(struct kernel_frame *kf);
 void vector_trap(struct kernel_frame *kf)
 {
-	((void (*)(struct paracell_kframe *))kernel_vector)(&kf->k);
+	((void (*)(struct paracell_kframe *))control->vector)(&kf->k);
 }
 
 void vector_irq(struct kernel_frame *kf);
@@ -240,7 +238,7 @@ void vector_irq(struct kernel_frame *kf)
 	my_vcpu->irq_enabled = 0;
 	kf->restore_irq = 1;
 	kf->k.trap_no = PARACELL_KFRAME_IRQ;
-	((void (*)(struct paracell_kframe *))kernel_vector)(&kf->k);
+	((void (*)(struct paracell_kframe *))control->vector)(&kf->k);
 }
 
 /* monitor_fault ends the cell: the monitor has failed, or was lied to by the kernel. */
@@ -288,10 +286,9 @@ static void interrupt(struct frame *f)
 			vector((struct kernel_frame *)(ip == (u64)vector_iret ? f->m.sp - KF_IRET : f->m.sp), 1);
 		return;
 	}
-	if (IN(ip, __image_start, __text_end) && !IN(ip, call_tail, call_tail_end)) {
-		deferred = 1;
+	/* Interrupts wait for the end of a monitor call, see call_entry. */
+	if (IN(ip, __image_start, __text_end) && !IN(ip, call_tail, call_tail_end))
 		return;
-	}
 	if (v->irq_enabled && atomic_load(&v->pending))
 		to_kernel(f, PARACELL_KFRAME_IRQ);
 }

@@ -220,6 +220,7 @@
 #define PARACELL_CONTROL_SPAWN_ERROR_OFFSET 4904
 #define PARACELL_CONTROL_FREE_OPS_OFFSET 4908
 #define PARACELL_CONTROL_WARDEN_IDLE_OFFSET 4912
+#define PARACELL_CONTROL_VECTOR_OFFSET 4920
 #define PARACELL_CONTROL_SLOTS_OFFSET 4992
 #define PARACELL_CONTROL_VCPUS_OFFSET 136064
 #define PARACELL_CONTROL_DEVICES_OFFSET 271232
@@ -353,7 +354,9 @@ struct paracell_control {
 	int spawn_error;
 	unsigned int free_ops;
 	unsigned int warden_idle;
-	unsigned int __pad0[19];
+	unsigned int __pad0;
+	unsigned long long vector;
+	unsigned int __pad1[16];
 	struct paracell_slot slots[8192];
 	struct paracell_vcpu vcpus[16];
 	struct paracell_virtio_device devices[24];
@@ -468,6 +471,7 @@ _Static_assert(__builtin_offsetof(struct paracell_control, spawn_seq) == PARACEL
 _Static_assert(__builtin_offsetof(struct paracell_control, spawn_error) == PARACELL_CONTROL_SPAWN_ERROR_OFFSET, "offset of paracell_control.spawn_error");
 _Static_assert(__builtin_offsetof(struct paracell_control, free_ops) == PARACELL_CONTROL_FREE_OPS_OFFSET, "offset of paracell_control.free_ops");
 _Static_assert(__builtin_offsetof(struct paracell_control, warden_idle) == PARACELL_CONTROL_WARDEN_IDLE_OFFSET, "offset of paracell_control.warden_idle");
+_Static_assert(__builtin_offsetof(struct paracell_control, vector) == PARACELL_CONTROL_VECTOR_OFFSET, "offset of paracell_control.vector");
 _Static_assert(__builtin_offsetof(struct paracell_control, slots) == PARACELL_CONTROL_SLOTS_OFFSET, "offset of paracell_control.slots");
 _Static_assert(__builtin_offsetof(struct paracell_control, vcpus) == PARACELL_CONTROL_VCPUS_OFFSET, "offset of paracell_control.vcpus");
 _Static_assert(__builtin_offsetof(struct paracell_control, devices) == PARACELL_CONTROL_DEVICES_OFFSET, "offset of paracell_control.devices");

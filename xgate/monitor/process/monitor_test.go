@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package process_test
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/paracell/paracell/internal/testenv"
+	"github.com/paracell/paracell/vmm/platform"
+	"github.com/paracell/paracell/xgate/abi"
+)
+
+// console collects what the guest says, logs it and answers "raise" with an
+// interrupt.
+type console struct {
+	t     *testing.T
+	mu    sync.Mutex
+	text  bytes.Buffer
+	rest  []byte
+	raise func()
+}
+
+func (c *console) Write(b []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.text.Write(b)
+	c.rest = append(c.rest, b...)
+	for {
+		line, rest, found := bytes.Cut(c.rest, []byte("\n"))
+		if !found {
+			return len(b), nil
+		}
+		c.rest = rest
+		c.t.Logf("%s", line)
+		if bytes.HasPrefix(line, []byte("raise ")) {
+			c.raise()
+		}
+	}
+}
+
+func (c *console) String() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.text.String()
+}
+
+// testKernel builds the kernel in testdata.
+func testKernel(t *testing.T) *os.File {
+	t.Helper()
+	if _, err := exec.LookPath("gcc"); err != nil {
+		t.Skip("no gcc in PATH")
+	}
+	out := filepath.Join(t.TempDir(), "kernel.elf")
+	if text, err := exec.Command("make", "-s", "-C", "testdata/kernel", "OUT="+out).CombinedOutput(); err != nil {
+		t.Fatalf("build the test kernel: %v\n%s", err, text)
+	}
+	f, err := os.Open(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+// runKernel runs the test kernel with one of its tests, or all of them.
+func runKernel(t *testing.T, test string) (platform.Exit, string) {
+	t.Helper()
+	p := testenv.ProcessPlatform(t, testenv.Isolation())
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	c := &console{t: t}
+	m, err := p.Create(ctx, platform.Config{
+		Name: "monitor-test", MemSize: 64 << 20, Vcpus: 1, Isolation: testenv.Isolation(),
+		Kernel: testKernel(t), Cmdline: test, Console: c,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	c.raise = func() {
+		time.AfterFunc(20*time.Millisecond, func() {
+			if err := m.RaiseIRQ(abi.IRQConsole); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	if err := m.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	exit, err := m.Wait(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return exit, c.String()
+}
+
+// TestMonitor runs a small kernel that tries everything the monitor does for a
+// kernel and its users.
+func TestMonitor(t *testing.T) {
+	testenv.Root(t)
+	exit, text := runKernel(t, os.Getenv("MONITOR_TEST"))
+	if exit.Reason != abi.ReasonPowerOff || exit.Code != 0 {
+		t.Errorf("cell ended: %+v", exit)
+	}
+	if !strings.Contains(text, "\ndone\n") {
+		t.Error("the test kernel did not come to its end")
+	}
+}
