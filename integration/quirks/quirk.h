@@ -66,6 +66,15 @@
 
 static inline int in_cell(void) { return getauxval(AT_PARACELL_GATE) != 0; }
 
+/* QEMU without hardware help: slow, and less strict in places. */
+static inline int emulated(void)
+{
+	uint32_t max, b, c, d;
+
+	__cpuid(0x40000000, max, b, c, d);
+	return b == 0x54474354 && c == 0x43544743 && d == 0x47435447; /* TCGTCGTCGTCG */
+}
+
 static inline void *map_anon(size_t size, int prot)
 {
 	return MUST(mmap(NULL, size, prot, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
