@@ -83,7 +83,7 @@ type FS struct {
 	nextFh  uint64
 	devices map[uint64]uint64 // host device number to a small number
 
-	quit    chan struct{}     // closed by Interrupt
+	quit chan struct{} // closed by Interrupt
 
 	locks lockTable
 }
