@@ -135,12 +135,16 @@ void task_entry(struct task *t, void *entry)
 	t->regs.gp[R(SS)] = 0x2b;
 }
 
+static struct task *live_task;
+
 /* task_init makes an address space with text, one data page and one stack page. */
 void task_init(struct task *t, void *entry)
 {
 	long as = call(PARACELL_CALL_AS_CREATE, 0, 0, 0, 0);
 
 	memset(t, 0, sizeof(*t));
+	if (live_task == t)
+		live_task = 0;
 	*(u32 *)(t->fp + 24) = 0x1f80; /* MXCSR */
 	*(unsigned short *)t->fp = 0x37f;
 	if (as < 0)
@@ -156,8 +160,6 @@ void task_destroy(struct task *t)
 {
 	EXPECT(call(PARACELL_CALL_AS_DESTROY, t->as, 0, 0, 0), 0);
 }
-
-static struct task *live_task;
 
 long task_enter(struct task *t)
 {
