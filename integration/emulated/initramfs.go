@@ -4,6 +4,7 @@ package emulated
 
 import (
 	"bufio"
+	"context"
 	_ "embed"
 	"fmt"
 	"io"
@@ -32,7 +33,7 @@ func busybox() (string, error) {
 
 // writeInitramfs writes the machine's root file system as a cpio archive and
 // returns its size in bytes.
-func writeInitramfs(name string, k *kernel, m *Machine, mark string) (int64, error) {
+func writeInitramfs(ctx context.Context, name string, k *kernel, m *Machine, mark string) (int64, error) {
 	f, err := os.Create(name)
 	if err != nil {
 		return 0, err
@@ -63,7 +64,7 @@ func writeInitramfs(name string, k *kernel, m *Machine, mark string) (int64, err
 	c.file("/etc/group", 0o644, []byte("root:x:0:\nnogroup:x:65534:\n"))
 	c.file("/etc/hosts", 0o644, []byte("127.0.0.1 localhost\n"))
 
-	modules, err := k.loadModules(m.Modules)
+	modules, err := k.loadModules(ctx, m.Modules)
 	if err != nil {
 		return 0, err
 	}

@@ -26,7 +26,7 @@ var packageName = regexp.MustCompile(`^linux-image-6\.12\.([0-9]+)\+deb[0-9]+-cl
 
 // kernel is an unpacked kernel package in the cache.
 type kernel struct {
-	image   string // uncompressed ELF image: the emulator would be slow at unpacking it
+	image   string // ELF image, or the compressed one where zstd is not installed
 	modules string // folder
 }
 
@@ -69,7 +69,7 @@ func ensureKernel(ctx context.Context) (*kernel, error) {
 		}
 	}
 	dir := filepath.Join(cache, name)
-	return &kernel{image: filepath.Join(dir, "vmlinux"), modules: filepath.Join(dir, "modules")}, nil
+	return &kernel{image: filepath.Join(dir, "kernel"), modules: filepath.Join(dir, "modules")}, nil
 }
 
 // lock takes the cache for this process and waits while another has it.
@@ -156,10 +156,13 @@ func download(ctx context.Context, cache, name string) error {
 	if err != nil {
 		return err
 	}
-	if image, err = unpackImage(ctx, image); err != nil {
-		return fmt.Errorf("kernel image: %w", err)
+	// QEMU boots a compressed image as well, but takes a second to unpack it.
+	if _, err := exec.LookPath("zstd"); err == nil {
+		if image, err = unpackImage(ctx, image); err != nil {
+			return fmt.Errorf("kernel image: %w", err)
+		}
 	}
-	if err := os.WriteFile(filepath.Join(dest, "vmlinux"), image, 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dest, "kernel"), image, 0o644); err != nil {
 		return err
 	}
 	if err := os.Rename(filepath.Join(boot, "config-"+version), filepath.Join(dest, "config")); err != nil {
@@ -219,7 +222,7 @@ type module struct {
 
 // loadModules returns the named modules and what they depend on, in the order
 // in which they have to be inserted.
-func (k *kernel) loadModules(names []string) ([]module, error) {
+func (k *kernel) loadModules(ctx context.Context, names []string) ([]module, error) {
 	if len(names) == 0 {
 		return nil, nil
 	}
@@ -249,8 +252,8 @@ func (k *kernel) loadModules(names []string) ([]module, error) {
 			return err
 		}
 		if strings.HasSuffix(path, ".xz") {
-			if data, err = filter(context.Background(), data, "xz", "-dc"); err != nil {
-				return err
+			if data, err = filter(ctx, data, "xz", "-dc"); err != nil {
+				return fmt.Errorf("%w: unpack %s: %w; install the package xz-utils", ErrUnavailable, path, err)
 			}
 		}
 		deps, err := dependencies(data)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/paracell/paracell/integration/emulated"
+	"github.com/paracell/paracell/internal/testenv"
 )
 
 // need skips a test on a machine that cannot emulate; CI must be able to.
@@ -29,7 +30,7 @@ func need(t *testing.T) {
 
 func unavailable(t *testing.T, err error) {
 	t.Helper()
-	if os.Getenv("CI") == "true" {
+	if testenv.InCI() {
 		t.Fatal(err)
 	}
 	t.Skip(err)
@@ -56,16 +57,14 @@ func TestKeys(t *testing.T) {
 	if err != nil || len(sources) == 0 {
 		t.Fatalf("no programs in testdata: %v", err)
 	}
-	if _, err := exec.LookPath("gcc"); err != nil {
-		unavailable(t, fmt.Errorf("%w; install the package gcc", err))
-	}
+	gcc := testenv.Program(t, "gcc", "gcc")
 	m := emulated.Machine{Files: map[string]string{}, Timeout: 2 * time.Minute}
 	bin := t.TempDir()
 	var script strings.Builder
 	for _, src := range sources {
 		name := strings.TrimSuffix(filepath.Base(src), ".c")
 		exe := filepath.Join(bin, name)
-		out, err := exec.Command("gcc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O2", "-static", "-o", exe, src).CombinedOutput()
+		out, err := exec.Command(gcc, "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O2", "-static", "-o", exe, src).CombinedOutput()
 		if err != nil {
 			t.Fatalf("gcc %s: %v\n%s", src, err, out)
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/paracell/paracell/integration/emulated"
+	"github.com/paracell/paracell/internal/testenv"
 )
 
 // suite lists the packages whose tests run inside the machine too. A test
@@ -31,10 +32,7 @@ var suite = []struct {
 
 func TestEmulatedSuite(t *testing.T) {
 	need(t)
-	top, err := filepath.Abs("../..")
-	if err != nil {
-		t.Fatal(err)
-	}
+	top := testenv.Top()
 	for _, s := range suite {
 		t.Run(strings.ReplaceAll(s.pkg, "/", "_"), func(t *testing.T) {
 			const guestTop = "/paracell"
