@@ -41,9 +41,7 @@ static noreturn void fail(const char *what, long err)
 	}
 	*p++ = '\n';
 	host_syscall(__NR_write, (long)FD_STATUS, text, (long)(p - text));
-	host_syscall(__NR_exit_group, 1L);
-	for (;;)
-		;
+	process_exit(1);
 }
 
 #define TRY(what, call) do { long err_ = (call); if (err_ < 0) fail(what, err_); } while (0)
@@ -245,10 +243,12 @@ static void close_jail(void)
 	pid = host_syscall(__NR_clone, (long)SIG_CHILD, 0L, 0L, 0L, 0L);
 	if (!pid) {
 		err = install_filter(bytes);
-		host_syscall(__NR_exit_group, -err);
+		process_exit((int)-err);
 	}
 	TRY("clone", pid);
 	TRY("wait4", host_syscall(__NR_wait4, pid, &status, (long)WAIT_ALL, 0L));
+	if (status & 0x7f)
+		fail("seccomp filter does not allow exit_group", 0);
 	if (status)
 		fail("seccomp", status >> 8);
 	host_syscall(__NR_close_range, 0L, (long)FD_MEMORY - 1, 0L);

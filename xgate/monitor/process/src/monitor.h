@@ -108,6 +108,7 @@ void *memcpy(void *to, const void *from, unsigned long n);
 void *memset(void *to, int byte, unsigned long n);
 unsigned long text_len(const char *s);
 void text_number(char *to, u64 value, int base);
+noreturn void process_exit(int status);
 noreturn void cell_end(u32 reason, int code, s64 detail, const char *text);
 noreturn void broken(int line, const char *text);
 

@@ -203,6 +203,8 @@ noreturn void hand_over(void)
 	struct paracell_vcpu *v = my_vcpu;
 	struct paracell_slot *target = slot(v->as);
 	u32 cmd = CMD_RUN | (u32)(v - control->vcpus) << CMD_VCPU_SHIFT;
+	/* Asked before the kernel goes on elsewhere: it may release this slot then. */
+	int vacated = atomic_load(&slot(my_slot)->state) == PARACELL_SLOT_VACATED;
 
 	if (fp_carried)
 		cmd |= CMD_CARRY;
@@ -213,7 +215,7 @@ noreturn void hand_over(void)
 	my_vcpu = &no_vcpu;
 	atomic_or(&target->cmd, cmd);
 	futex_wake(&target->cmd, 1);
-	if (atomic_load(&slot(my_slot)->state) == PARACELL_SLOT_VACATED)
+	if (vacated)
 		push_free(my_slot);
 	park();
 }
@@ -230,7 +232,7 @@ static noreturn void park(void)
 			continue;
 		}
 		if (cmd & CMD_EXIT)
-			host_syscall(__NR_exit_group, 0L);
+			process_exit(0);
 		if (cmd & CMD_FLUSH)
 			space_flush();
 		if (cmd & CMD_FREE)
@@ -261,7 +263,7 @@ static void prepare(u32 id)
 	host_syscall(__NR_prctl, (long)PR_SET_PDEATHSIG, (long)SIG_KILL, 0L, 0L, 0L);
 	/* The warden may have died before that. */
 	if (host_syscall(__NR_getppid) != warden_pid)
-		host_syscall(__NR_exit_group, 1L);
+		process_exit(1);
 	err = host_syscall(__NR_prctl, (long)PR_SET_SYSCALL_USER_DISPATCH, (long)PR_SYS_DISPATCH_ON, 0L, 0L, &selector);
 	if (err)
 		cell_end(PARACELL_REASON_HOST_CALL, 0, -err, "prctl(PR_SET_SYSCALL_USER_DISPATCH)");

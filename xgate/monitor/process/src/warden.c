@@ -143,7 +143,7 @@ noreturn void warden_loop(void)
 	for (;;) {
 		word = atomic_load(&control->warden_word);
 		if (atomic_load(&control->exit_reason))
-			host_syscall(__NR_exit_group, 0L);
+			process_exit(0);
 		kick();
 		reap();
 		refill();
