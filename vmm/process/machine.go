@@ -27,7 +27,7 @@ import (
 // for a few instructions only.
 type machine struct {
 	cfg       platform.Config
-	monitor   func() (string, error) // path of the monitor
+	platform  *Platform
 	isolation uint32
 
 	op      sync.Mutex
@@ -58,7 +58,7 @@ type machine struct {
 var _ platform.Machine = (*machine)(nil)
 
 // newMachine allocates memory and loads the guest into it.
-func newMachine(cfg platform.Config, isolation uint32, monitor func() (string, error)) (_ *machine, err error) {
+func newMachine(cfg platform.Config, isolation uint32, p *Platform) (_ *machine, err error) {
 	hostTSC.begin()
 	mem, err := memory.New("paracell:"+cfg.Name, cfg.MemSize, abi.ControlSize)
 	if err != nil {
@@ -97,7 +97,7 @@ func newMachine(cfg platform.Config, isolation uint32, monitor func() (string, e
 		return nil, fmt.Errorf("random seed for the guest: %w", err)
 	}
 	return &machine{
-		cfg: cfg, monitor: monitor, isolation: isolation,
+		cfg: cfg, platform: p, isolation: isolation,
 		memory: mem, control: control,
 		closing: make(chan struct{}), ended: make(chan struct{}), startedCh: make(chan struct{}),
 	}, nil
@@ -134,7 +134,11 @@ func (m *machine) Start(ctx context.Context) error {
 }
 
 func (m *machine) start(ctx context.Context) error {
-	path, err := m.monitor()
+	path, err := m.platform.monitor()
+	if err != nil {
+		return err
+	}
+	filter, err := cellFilter(m.platform.rules)
 	if err != nil {
 		return err
 	}
@@ -162,7 +166,7 @@ func (m *machine) start(ctx context.Context) error {
 
 	cancel, stopCancel := m.cancelled(ctx)
 	h, err := launch(path, spawnArgs{
-		memory: m.memory.File(), console: consoleW, notify: notify,
+		memory: m.memory.File(), console: consoleW, notify: notify, filter: filter,
 		memSize: m.cfg.MemSize, isolation: m.isolation, name: m.cfg.Name,
 	}, cancel)
 	stopCancel()

@@ -126,7 +126,7 @@ func fakePlatform(t *testing.T) *Platform {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &Platform{monitor: func() (string, error) { return exe, nil }}
+	return &Platform{monitor: func() (string, error) { return exe, nil }, rules: allowList}
 }
 
 func fakeConfig(script string) platform.Config {

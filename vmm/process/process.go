@@ -23,8 +23,10 @@ import (
 
 // Platform implements platform.Platform.
 type Platform struct {
-	// monitor returns the path of the monitor; tests put their own here.
+	// monitor returns the path of the monitor, rules is the allow-list; tests
+	// put their own here.
 	monitor func() (string, error)
+	rules   []rule
 }
 
 var _ platform.Platform = (*Platform)(nil)
@@ -34,7 +36,10 @@ var embeddedMonitor monitorFile
 
 // New returns the platform. It does not probe the host.
 func New() *Platform {
-	return &Platform{monitor: func() (string, error) { return embeddedMonitor.open(monitor.Image) }}
+	return &Platform{
+		monitor: func() (string, error) { return embeddedMonitor.open(monitor.Image) },
+		rules:   allowList,
+	}
 }
 
 // Name implements platform.Platform.
@@ -52,7 +57,7 @@ func (p *Platform) Create(ctx context.Context, cfg platform.Config) (platform.Ma
 	if err != nil {
 		return nil, err
 	}
-	return newMachine(cfg, isolation, p.monitor)
+	return newMachine(cfg, isolation, p)
 }
 
 // chooseIsolation turns the mode that was asked for into the monitor's, if the

@@ -28,6 +28,7 @@ type spawnArgs struct {
 	memory    *os.File // fd 3
 	console   *os.File // fd 4, write end
 	notify    *os.File // fd 5
+	filter    []byte   // content of fd 6
 	memSize   uint64
 	isolation uint32
 	name      string
@@ -66,7 +67,7 @@ func launch(path string, a spawnArgs, cancel <-chan struct{}) (*host, error) {
 	// Its mount lives on in the cell's namespace; the directory is needed
 	// only until the cell has made it its root.
 	defer os.Remove(root)
-	filter, err := filterFile()
+	filter, err := memFile("paracell-filter", a.filter, unix.MFD_NOEXEC_SEAL)
 	if err != nil {
 		return nil, err
 	}
@@ -173,15 +174,6 @@ func explainStart(err error) error {
 	default:
 		return fmt.Errorf("start the cell's first process: %w", err)
 	}
-}
-
-// filterFile is a file with the seccomp filter, read by the monitor.
-func filterFile() (*os.File, error) {
-	code, err := cellFilter()
-	if err != nil {
-		return nil, err
-	}
-	return memFile("paracell-filter", code, unix.MFD_NOEXEC_SEAL)
 }
 
 // memFile makes a sealed memfd with the given content, at offset 0.

@@ -24,5 +24,12 @@ const (
 	vcpuSize     = uint64(unsafe.Sizeof(abi.Vcpu{}))
 	mailboxSize  = slotsAddr - wardenAddr
 	notifyOffset = uint64(unsafe.Offsetof(abi.VirtioDevice{}.NotifyQueues))
+	fpAreaOffset = uint64(unsafe.Offsetof(abi.Vcpu{}.FPArea))
+	liveOffset   = uint64(unsafe.Offsetof(abi.Vcpu{}.Live))
+	opsOffset    = uint64(unsafe.Offsetof(abi.Vcpu{}.Ops))
+	mapOpSize    = uint64(unsafe.Sizeof(abi.MapOp{}))
 	deviceSize   = uint64(unsafe.Sizeof(abi.VirtioDevice{}))
 )
+
+// Enter writes Live and NumOps as one word.
+const _ = -uint(unsafe.Offsetof(abi.Vcpu{}.NumOps) - unsafe.Offsetof(abi.Vcpu{}.Live) - 4)
