@@ -5,6 +5,7 @@
 package virtioconsole
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -28,19 +29,18 @@ const (
 
 // Device is a virtio.Device.
 //
-// Output is written to the writer in order. While the writer blocks, the guest
-// finds its transmit queue full and waits. When it fails, output is thrown
-// away: a guest must not hang because nobody reads its console.
+// Output is written to the writer in order. A writer that blocks for long makes
+// the guest wait. When it fails, output is thrown away: a guest must not hang
+// because nobody reads its console.
 type Device struct {
 	in   *pump
-	out  io.Writer
+	out  *spool // nil: output is thrown away
 	cols uint16
 	rows uint16
 
 	rx, tx         *virtio.Queue
 	rxBell, txBell virtio.Bell
 	run            virtio.Runner
-	outFailed      bool
 }
 
 // Options configure New.
@@ -48,7 +48,8 @@ type Options struct {
 	// In is what the guest reads; nil is no input. A Read under way when the
 	// device is closed is abandoned; if In is an io.Closer, Close ends it.
 	In io.Reader
-	// Out gets what the guest writes; nil throws it away.
+	// Out gets what the guest writes, from one goroutine; nil throws it away.
+	// A Write under way when the device is closed is abandoned.
 	Out io.Writer
 	// Cols and Rows are the initial size of the terminal; 0 is unknown.
 	Cols, Rows uint16
@@ -56,7 +57,10 @@ type Options struct {
 
 // New returns a console. It starts to read In when the guest's driver is up.
 func New(o Options) *Device {
-	d := &Device{out: o.Out, cols: o.Cols, rows: o.Rows, rxBell: virtio.NewBell(), txBell: virtio.NewBell()}
+	d := &Device{cols: o.Cols, rows: o.Rows, rxBell: virtio.NewBell(), txBell: virtio.NewBell()}
+	if o.Out != nil {
+		d.out = newSpool(o.Out)
+	}
 	if o.In != nil {
 		d.in = &pump{src: o.In, wake: d.rxBell}
 		d.in.room.L = &d.in.mu
@@ -92,6 +96,9 @@ func (d *Device) Activate(_ uint64, queues []*virtio.Queue) error {
 	if d.rx == nil || d.tx == nil {
 		return errors.New("a console needs both of its queues")
 	}
+	if d.out != nil {
+		d.out.pause(false)
+	}
 	d.run.Start()
 	d.run.Serve(d.txBell, d.transmit)
 	if d.in != nil {
@@ -110,13 +117,13 @@ func (d *Device) Kick(queue int) {
 	}
 }
 
-// transmit writes what the guest has sent.
+// transmit takes what the guest has sent.
 func (d *Device) transmit() {
 	var c virtio.Chain
 	for {
 		for d.tx.Pop(&c) {
-			for _, p := range c.Readable {
-				d.write(p)
+			if d.out != nil && !d.out.add(c.Readable) {
+				return
 			}
 			d.tx.Push(c.Head, 0)
 			d.tx.Signal()
@@ -124,17 +131,6 @@ func (d *Device) transmit() {
 		if !d.tx.EnableNotify() {
 			return
 		}
-	}
-}
-
-func (d *Device) write(p []byte) {
-	if d.out == nil || d.outFailed {
-		return
-	}
-	// Guest memory can change under the writer; these are bytes for a
-	// terminal, so nothing depends on it.
-	if _, err := d.out.Write(p); err != nil {
-		d.outFailed = true
 	}
 }
 
@@ -153,12 +149,29 @@ func (d *Device) receive() {
 	}
 }
 
-// Reset implements virtio.Device. It waits for a Write under way.
-func (d *Device) Reset() { d.run.Stop() }
+// Drain waits until all that the guest has written before it ended is with the
+// writer, or for the end of the context.
+func (d *Device) Drain(ctx context.Context) error {
+	if d.out == nil {
+		return nil
+	}
+	return d.out.drain(ctx)
+}
 
-// Close implements virtio.Device.
-func (d *Device) Close() error {
+// Reset implements virtio.Device.
+func (d *Device) Reset() {
+	if d.out != nil {
+		d.out.pause(true)
+	}
 	d.run.Stop()
+}
+
+// Close implements virtio.Device. Output that was not drained is lost.
+func (d *Device) Close() error {
+	d.Reset()
+	if d.out != nil {
+		d.out.close()
+	}
 	if d.in == nil {
 		return nil
 	}

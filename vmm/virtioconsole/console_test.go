@@ -4,10 +4,12 @@ package virtioconsole_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/paracell/paracell/vmm/virtio/virtiotest"
 	"github.com/paracell/paracell/vmm/virtioconsole"
@@ -31,7 +33,9 @@ func TestOutputInOrder(t *testing.T) {
 		d.Kick(tx)
 		q.Wait()
 	}
-	d.Reset() // so that the buffer is ours
+	if err := d.Drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	if out.String() != want.String() {
 		t.Errorf("got %d bytes, want %d", out.Len(), want.Len())
 	}
@@ -99,4 +103,37 @@ func TestSizeIsOffered(t *testing.T) {
 	if d := virtioconsole.New(virtioconsole.Options{}); d.Features() != 0 {
 		t.Error("a size is offered that is not known")
 	}
+}
+
+// stuck is a writer that blocks until it is let go.
+type stuck chan struct{}
+
+func (s stuck) Write(p []byte) (int, error) {
+	<-s
+	return len(p), nil
+}
+
+func TestStuckWriter(t *testing.T) {
+	m := virtiotest.NewMachine(t, 64<<20)
+	w := make(stuck)
+	defer close(w)
+	d := virtioconsole.New(virtioconsole.Options{Out: w})
+	q := virtiotest.Start(t, m, d)[tx]
+	page := bytes.Repeat([]byte("x"), 4096)
+	// A slow writer does not stop the guest at once.
+	for range 32 {
+		q.Add([][]byte{page})
+		d.Kick(tx)
+		q.Wait()
+	}
+	for q.Room(1) {
+		q.Add([][]byte{page})
+		d.Kick(tx)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if err := d.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("drained: %v", err)
+	}
+	d.Reset() // does not wait for the writer
 }
