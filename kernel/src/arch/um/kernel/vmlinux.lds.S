@@ -20,7 +20,6 @@ PHDRS
 	text PT_LOAD FLAGS(5);
 	rodata PT_LOAD FLAGS(4);
 	data PT_LOAD FLAGS(6);
-	note PT_NOTE FLAGS(4);
 }
 
 SECTIONS
@@ -51,8 +50,9 @@ SECTIONS
 	_etext = .;
 
 	_sdata = .;
-	RO_DATA(PAGE_SIZE) :rodata
-	NOTES :rodata :note
+	/* Opens the segment that the sections of RO_DATA stay in. */
+	.rodata_head : { QUAD(0) } :rodata
+	RO_DATA(PAGE_SIZE)
 	. = ALIGN(PAGE_SIZE);
 
 	.data : {

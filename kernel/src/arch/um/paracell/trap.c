@@ -14,6 +14,7 @@
 #include <linux/sched/task_stack.h>
 #include <linux/uaccess.h>
 #include <linux/unaligned.h>
+#include <linux/userfaultfd_k.h>
 #include <linux/vmalloc.h>
 #include <asm/tlbflush.h>
 #include <sysdep/ptrace.h>
@@ -92,6 +93,43 @@ static void show_user_fault(struct uml_pt_regs *r, const char *what)
 	pr_cont("\n");
 }
 
+/*
+ * A write right above a page that is there already is taken for a sequential
+ * first touch: the next pages come with it, in one host call where they are
+ * contiguous. A scattered touch stays one page.
+ */
+#define ANON_AHEAD 16
+
+static void fault_ahead(struct mm_struct *mm, unsigned long address)
+{
+	unsigned long addr = address & PAGE_MASK, end;
+	struct vm_area_struct *vma;
+	pte_t *pte;
+
+	if (!(addr & ~PMD_MASK))
+		return;
+	pte = virt_to_pte(mm, addr - PAGE_SIZE);
+	if (!pte || !pte_present(*pte) || !mmap_read_trylock(mm))
+		return;
+	vma = find_vma(mm, addr);
+	if (vma && vma->vm_start <= addr && vma_is_anonymous(vma) &&
+	    (vma->vm_flags & (VM_WRITE | VM_GROWSDOWN)) == VM_WRITE &&
+	    !userfaultfd_armed(vma)) {
+		end = min(vma->vm_end, (addr + ANON_AHEAD * PAGE_SIZE) &
+			  ~(ANON_AHEAD * PAGE_SIZE - 1));
+		for (addr += PAGE_SIZE, pte += 2; addr < end;
+		     addr += PAGE_SIZE, pte++) {
+			if (!pte_none(*pte))
+				break;
+			if (handle_mm_fault(vma, addr, FAULT_FLAG_WRITE |
+					    FAULT_FLAG_USER, NULL) &
+			    (VM_FAULT_ERROR | VM_FAULT_RETRY | VM_FAULT_COMPLETED))
+				break;
+		}
+	}
+	mmap_read_unlock(mm);
+}
+
 static void user_page_fault(struct uml_pt_regs *r)
 {
 	bool write = r->error_code & FAULT_EC_WRITE;
@@ -102,6 +140,8 @@ static void user_page_fault(struct uml_pt_regs *r)
 	/* A denied key: the address is the kernel's, or the monitor's. */
 	err = handle_page_fault(address, write, exec, true, &code);
 	if (!err) {
+		if (write)
+			fault_ahead(current->mm, address);
 		paracell_remap(current->mm, address);
 		return;
 	}
