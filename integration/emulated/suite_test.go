@@ -27,7 +27,7 @@ var suite = []struct {
 	timeout time.Duration // 0: the machine's default
 }{
 	{pkg: "vmm/memory"},
-	{pkg: "vmm/process"},
+	{pkg: "vmm/process", assets: []string{"docs/jail.md"}},
 }
 
 func TestEmulatedSuite(t *testing.T) {
