@@ -122,6 +122,8 @@ func (m *machine) Start(ctx context.Context) error {
 		return platform.ErrClosed
 	case m.started:
 		return fmt.Errorf("%w: already started", platform.ErrState)
+	case ctx.Err() != nil:
+		return ctx.Err()
 	}
 	m.started = true
 	if err := m.start(ctx); err != nil {
