@@ -108,8 +108,19 @@ func processes(t *testing.T, warden int) []int {
 	return pids
 }
 
+// awaitConsole waits until the guest has said something.
+func awaitConsole(t *testing.T, m platform.Machine) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); m.Stats().ConsoleBytes == 0; {
+		if time.Now().After(end) {
+			t.Fatal("the guest says nothing")
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
 func idle() *platformtest.Guest {
-	return new(platformtest.Guest).Call(abi.CallIdle).Again()
+	return new(platformtest.Guest).Say("up").Call(abi.CallIdle).Again()
 }
 
 // userPage maps guest memory at the lowest user address.
@@ -158,9 +169,7 @@ func TestEveryRuleIsNeeded(t *testing.T) {
 		"exit_group":    {g: guest().Exit(0, powerOff)},
 		"pkey_mprotect": {g: guest().Call(abi.CallKmap, abi.VmallocBase, platformtest.ScratchGPA, abi.PageSize, abi.ProtRead).Exit(0, powerOff)},
 		"restart_syscall": {g: manySpaces(), host: func(t *testing.T, m platform.Machine) {
-			for m.Stats().ConsoleBytes == 0 {
-				time.Sleep(time.Millisecond)
-			}
+			awaitConsole(t, m)
 			time.Sleep(50 * time.Millisecond) // the warden goes to sleep
 			pid := warden(t)
 			for _, s := range []syscall.Signal{syscall.SIGSTOP, syscall.SIGCONT} {
@@ -239,9 +248,7 @@ func TestJail(t *testing.T) {
 		t.Skip("has to run as root")
 	}
 	m := jailed(t, new(platformtest.Guest).Call(abi.CallASCreate).Say("up").Call(abi.CallIdle).Again(), allowList)
-	for m.Stats().ConsoleBytes == 0 {
-		time.Sleep(time.Millisecond)
-	}
+	awaitConsole(t, m)
 	first := warden(t)
 	pids := processes(t, first)
 	if len(pids) < 3 {
@@ -320,6 +327,7 @@ func checkFiles(t *testing.T, pid int) {
 func TestKilledProcessEndsTheCell(t *testing.T) {
 	for _, which := range []int{0, 1} {
 		m := jailed(t, idle(), allowList)
+		awaitConsole(t, m)
 		pids := processes(t, warden(t))
 		if len(pids) < 2 {
 			t.Fatalf("processes %v", pids)
@@ -337,9 +345,7 @@ func TestKilledProcessEndsTheCell(t *testing.T) {
 // TestStoppedCellGoesOn: job control of the host does not harm a cell.
 func TestStoppedCellGoesOn(t *testing.T) {
 	m := jailed(t, manySpaces().Exit(0, abi.ReasonPowerOff), allowList)
-	for m.Stats().ConsoleBytes == 0 {
-		time.Sleep(time.Millisecond)
-	}
+	awaitConsole(t, m)
 	for range 5 {
 		for _, s := range []syscall.Signal{syscall.SIGSTOP, syscall.SIGCONT} {
 			for _, pid := range processes(t, warden(t)) {
