@@ -3,6 +3,7 @@
 package emulated_test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path"
@@ -26,8 +27,11 @@ var suite = []struct {
 	modules []string      // kernel modules
 	timeout time.Duration // 0: the machine's default
 }{
-	{pkg: "vmm/memory"},
 	{pkg: "vmm/process", assets: []string{"docs/jail.md"}},
+	{
+		pkg: "integration/conformance", run: "InCell", timeout: 20 * time.Minute,
+		assets: []string{"bin/paracell", "bin/paracell-init", "bin/paracell-kernel", "bin/quirks"},
+	},
 }
 
 func TestEmulatedSuite(t *testing.T) {
@@ -56,12 +60,18 @@ func TestEmulatedSuite(t *testing.T) {
 			if m.Timeout == 0 {
 				m.Timeout = emulated.DefaultTimeout
 			}
+			if end, ok := t.Deadline(); ok {
+				m.Timeout = min(m.Timeout, time.Until(end)-20*time.Second)
+			}
 			// The layout of the repository is kept, so that tests find
 			// their data and the assets by the same relative paths.
 			dir := path.Join(guestTop, s.pkg)
 			m.Files[guestTop+"/go.mod"] = filepath.Join(top, "go.mod")
 			m.Files[dir+"/package.test"] = exe
 			for _, asset := range s.assets {
+				if !exists(filepath.Join(top, asset)) {
+					unavailable(t, fmt.Errorf("%s is missing: run make build", asset))
+				}
 				m.Files[path.Join(guestTop, asset)] = filepath.Join(top, asset)
 			}
 			if data := filepath.Join(top, s.pkg, "testdata"); exists(data) {
