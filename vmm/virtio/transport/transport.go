@@ -33,9 +33,10 @@ type Options struct {
 	// Registers are the register blocks, abi.Control.Devices.
 	Registers []abi.VirtioDevice
 	Memory    *memory.Memory
-	// Raise sets the interrupt of a device pending in the guest. It may be
-	// called by many goroutines at once and does not block.
-	Raise func(device int)
+	// RaiseIRQ sets an interrupt (abi.IRQDevice0 + n) pending in the guest. It
+	// may be called by many goroutines at once and does not block. An error
+	// means that the guest has ended.
+	RaiseIRQ func(bit uint) error
 	// Fail is told when a driver has broken its device. The cell has to end.
 	// It may be called by any goroutine of a device, more than once, and must
 	// not wait for Close.
@@ -45,7 +46,7 @@ type Options struct {
 // Transport carries the virtio devices of one cell.
 //
 // Add comes before the cell starts. Scan may be called by any goroutine. Close
-// comes after the last vCPU has stopped, and before the memory is closed.
+// comes before the memory is closed; the guest may still run.
 type Transport struct {
 	o Options
 
@@ -217,7 +218,7 @@ func (t *Transport) activate(d *device) error {
 func (t *Transport) interrupt(d *device, why uint32) {
 	// A bit that is still set has an interrupt under way.
 	if atomic.OrUint32(&d.regs.ISR, why)&why == 0 {
-		t.o.Raise(d.index)
+		_ = t.o.RaiseIRQ(uint(abi.IRQDevice0 + d.index))
 	}
 }
 

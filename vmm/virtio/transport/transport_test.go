@@ -55,7 +55,13 @@ func newCell(t *testing.T) *cell {
 	c := &cell{regs: make([]abi.VirtioDevice, abi.MaxDevices), m: virtiotest.NewMachine(t, 1<<20), dev: &fake{}}
 	c.t = transport.New(transport.Options{
 		Registers: c.regs, Memory: c.m.Mem,
-		Raise: func(int) { c.raised.Add(1) },
+		RaiseIRQ: func(bit uint) error {
+			if bit != abi.IRQDevice0 {
+				t.Errorf("interrupt %d", bit)
+			}
+			c.raised.Add(1)
+			return nil
+		},
 		Fail: func(err error) {
 			c.mu.Lock()
 			c.err = errors.Join(c.err, err)

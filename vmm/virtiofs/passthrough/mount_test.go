@@ -20,6 +20,7 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
+	"github.com/paracell/paracell/internal/testenv"
 	"github.com/paracell/paracell/vmm/virtiofs/passthrough"
 )
 
@@ -32,9 +33,7 @@ type mounted struct {
 
 func mount(t *testing.T, o passthrough.Options) mounted {
 	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("needs root to mount")
-	}
+	testenv.Root(t)
 	if _, err := os.Stat("/dev/fuse"); err != nil {
 		t.Skip("needs /dev/fuse: ", err)
 	}
@@ -473,11 +472,8 @@ func TestLocksAreSeenByTheHost(t *testing.T) {
 
 // A tree made by others: what tar unpacks and git writes is what the host has.
 func TestTools(t *testing.T) {
-	for _, tool := range []string{"git", "tar"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Skipf("%s is not installed", tool)
-		}
-	}
+	testenv.Program(t, "git", "git")
+	testenv.Program(t, "tar", "tar")
 	both(t, func(t *testing.T, m mounted) {
 		run := func(dir, script string) string {
 			t.Helper()

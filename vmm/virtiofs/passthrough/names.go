@@ -65,21 +65,8 @@ func (fs *FS) lookupShare(name string, out *fuse.EntryOut) fuse.Status {
 	return fuse.OK
 }
 
-// parentOf returns a directory that may be changed, and its descriptor, for an
-// operation on name in it. The caller puts the descriptor.
-func (fs *FS) parentOf(id uint64, name string) (*inode, *desc, error) {
-	n, err := fs.writable(id)
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := checkName(name); err != nil {
-		return nil, nil, err
-	}
-	d, err := fs.path(n)
-	return n, d, err
-}
-
-// parentLocked is parentOf for callers that hold tree.
+// parentLocked returns a directory that may be changed, and its descriptor, for
+// an operation on name in it. The caller puts the descriptor and holds tree.
 func (fs *FS) parentLocked(id uint64, name string) (*inode, *desc, error) {
 	n, err := fs.writable(id)
 	if err != nil {
