@@ -10,17 +10,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// calibrationTime is how long the TSC is compared with the clock. Both ends are
-// read to about 50 ns, so that this bounds the error to a few ppm.
-const calibrationTime = 20 * time.Millisecond
+// The TSC is compared with the clock for minCalibration at least. Both ends are
+// read to about 50 ns, so that this bounds the error to 10 ppm. After
+// maxCalibration the result is better than its unit and kept.
+const (
+	minCalibration = 10 * time.Millisecond
+	maxCalibration = time.Second
+)
 
 // tscClock measures the rate of the TSC against CLOCK_MONOTONIC_RAW. One per
 // host process: the longer ago the first sample is the better is the result,
-// and creating a cell takes about as long as one calibration.
+// and starting up and creating a cell take about as long as one calibration.
 type tscClock struct {
 	mu    sync.Mutex
 	first tscSample
-	kHz   uint64
+	kHz   uint64 // kept result, or 0
 }
 
 type tscSample struct{ tsc, raw uint64 }
@@ -36,8 +40,8 @@ func (c *tscClock) begin() {
 	}
 }
 
-// rate returns the TSC frequency in kHz; it sleeps for what is missing of the
-// calibration time since begin.
+// rate returns the TSC frequency in kHz; it sleeps for what is missing of
+// minCalibration since begin.
 func (c *tscClock) rate() (uint64, error) {
 	c.begin()
 	c.mu.Lock()
@@ -46,7 +50,7 @@ func (c *tscClock) rate() (uint64, error) {
 		return c.kHz, nil
 	}
 	last := sampleTSC()
-	if d := calibrationTime - time.Duration(last.raw-c.first.raw); d > 0 {
+	if d := minCalibration - time.Duration(last.raw-c.first.raw); d > 0 {
 		time.Sleep(d)
 		last = sampleTSC()
 	}
@@ -55,7 +59,9 @@ func (c *tscClock) rate() (uint64, error) {
 	if last.tsc <= c.first.tsc || kHz < 100_000 || kHz > 20_000_000 {
 		return 0, fmt.Errorf("the time stamp counter advanced by %d in %d ns: it cannot be used as a clock", ticks, ns)
 	}
-	c.kHz = kHz
+	if time.Duration(ns) >= maxCalibration {
+		c.kHz = kHz
+	}
 	return kHz, nil
 }
 

@@ -36,6 +36,7 @@ var embeddedMonitor monitorFile
 
 // New returns the platform. It does not probe the host.
 func New() *Platform {
+	hostTSC.begin()
 	return &Platform{
 		monitor: func() (string, error) { return embeddedMonitor.open(monitor.Image) },
 		rules:   allowList,
