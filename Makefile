@@ -3,7 +3,7 @@
 # make build    everything a user needs, in bin/
 # make kernel   the guest kernel (kernel/build/build.sh, cached by its inputs)
 # make monitor  the code below the guest kernel, embedded into the Go programs
-# make run      a shell command in a cell, to see that it works
+# make run      CMD (default: uname -a) in a cell, to see that it works; ISOLATION=none where there are no keys
 # make test     all tests that this machine can run
 # make lint     formatting, vet, staticcheck, generated files
 # make generate write generated files anew
@@ -36,8 +36,14 @@ monitor:
 ISOLATION ?= auto
 CMD       ?= uname -a
 
-run: build
-	integration/rootfs/busybox.sh build/rootfs
+# A root file system of busybox; make run CMD='...' runs another command in it.
+build/rootfs/bin/busybox:
+	@command -v busybox >/dev/null || { echo "make run: install Debian's busybox-static" >&2; exit 1; }
+	@mkdir -p $(@D) build/rootfs/{dev,proc,sys,tmp,etc,root}
+	@cp "$$(command -v busybox)" $@
+	@$@ --install -s $(@D)
+
+run: build build/rootfs/bin/busybox
 	bin/paracell run --isolation $(ISOLATION) --rootfs build/rootfs -- $(CMD)
 
 test: go

@@ -202,9 +202,6 @@ const (
 	MaxDevices    = min(abi.MaxDevices, MaxInterrupts-abi.IRQDevice0)
 )
 
-// DeviceIRQ is the pending bit of a virtio device.
-func DeviceIRQ(device int) uint { return abi.IRQDevice0 + uint(device) }
-
 // MinMemory is the smallest guest memory in bytes: kernel image, its page array
 // and a few processes.
 const MinMemory = 32 << 20
