@@ -254,7 +254,9 @@ static void close_jail(void)
 	host_syscall(__NR_close_range, 0L, (long)FD_MEMORY - 1, 0L);
 	host_syscall(__NR_close_range, (long)FD_STATUS + 1, ~0U, 0L);
 	host_syscall(__NR_close, (long)FD_FILTER);
-	host_syscall(__NR_write, (long)FD_STATUS, "ok\n", 3L);
+	/* Nobody reads it: the creator died before PR_SET_PDEATHSIG. */
+	if (host_syscall(__NR_write, (long)FD_STATUS, "ok\n", 3L) != 3)
+		host_syscall(__NR_exit_group, 1L);
 	host_syscall(__NR_close, (long)FD_STATUS);
 	err = install_filter(bytes);
 	if (err)
