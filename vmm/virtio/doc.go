@@ -63,6 +63,15 @@ type Device interface {
 	Close() error
 }
 
+// ConfigChanger is a Device whose configuration space changes while it is used.
+type ConfigChanger interface {
+	Device
+	// OnConfigChange sets who is to be told. It is called once, before
+	// Activate. The function may be called by any goroutine, but not from a
+	// method of Device.
+	OnConfigChange(func(config []byte))
+}
+
 // QueueError says how a driver broke a queue.
 type QueueError struct {
 	Queue  string // device and queue

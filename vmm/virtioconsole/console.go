@@ -33,10 +33,12 @@ const (
 // the guest wait. When it fails, output is thrown away: a guest must not hang
 // because nobody reads its console.
 type Device struct {
-	in   *pump
-	out  *spool // nil: output is thrown away
-	cols uint16
-	rows uint16
+	in  *pump
+	out *spool // nil: output is thrown away
+
+	sizeMu     sync.Mutex
+	cols, rows uint16
+	resized    func(config []byte)
 
 	rx, tx         *virtio.Queue
 	rxBell, txBell virtio.Bell
@@ -73,6 +75,8 @@ func (d *Device) Type() uint32 { return virtio.TypeConsole }
 
 // Features implements virtio.Device.
 func (d *Device) Features() uint64 {
+	d.sizeMu.Lock()
+	defer d.sizeMu.Unlock()
 	if d.cols == 0 || d.rows == 0 {
 		return 0
 	}
@@ -84,10 +88,35 @@ func (d *Device) QueueSizes() []int { return []int{queueSize, queueSize} }
 
 // Config implements virtio.Device.
 func (d *Device) Config() []byte {
+	d.sizeMu.Lock()
+	defer d.sizeMu.Unlock()
+	return d.configLocked()
+}
+
+func (d *Device) configLocked() []byte {
 	c := make([]byte, 12) // cols, rows, max_nr_ports, emerg_wr
 	binary.LittleEndian.PutUint16(c[0:], d.cols)
 	binary.LittleEndian.PutUint16(c[2:], d.rows)
 	return c
+}
+
+// OnConfigChange implements virtio.ConfigChanger.
+func (d *Device) OnConfigChange(f func(config []byte)) {
+	d.sizeMu.Lock()
+	d.resized = f
+	d.sizeMu.Unlock()
+}
+
+// Resize tells the guest the size of the terminal. The guest listens only if
+// there was a size at start.
+func (d *Device) Resize(cols, rows uint16) {
+	d.sizeMu.Lock()
+	defer d.sizeMu.Unlock()
+	d.cols, d.rows = cols, rows
+	if d.resized != nil {
+		// Under the lock, so that the last size is the one that stays.
+		d.resized(d.configLocked())
+	}
 }
 
 // Activate implements virtio.Device.

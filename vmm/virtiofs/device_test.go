@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -236,6 +237,52 @@ func TestResetEndsWaiting(t *testing.T) {
 	g.dev.Kick(1)
 	g.lookup("f") // the device still answers
 	g.dev.Reset()
+}
+
+// BenchmarkRequests is the device's part of a round trip: from the kick to the
+// used buffer.
+func BenchmarkRequests(b *testing.B) {
+	dir := b.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "f"), make([]byte, 1<<20), 0o644); err != nil {
+		b.Fatal(err)
+	}
+	g := &guest{}
+	for _, bm := range []struct {
+		name  string
+		op    uint32
+		body  []byte
+		node  uint64
+		reply []int
+	}{
+		{"getattr", 3, make([]byte, 16), 2, []int{16, 104}},
+		{"lookup", opLookup, []byte("f\x00"), 1, []int{16, 128}},
+		{"read 4k", opRead, ioBody(0, 4096), 2, []int{16, 4096}},
+		{"read 128k", opRead, ioBody(0, 128<<10), 2, []int{16, 128 << 10}},
+	} {
+		b.Run(bm.name, func(b *testing.B) {
+			fs, err := passthrough.New(passthrough.Share{Dir: dir}, passthrough.Options{Exclusive: true})
+			if err != nil {
+				b.Fatal(err)
+			}
+			var e fuse.EntryOut
+			fs.Lookup(nil, &fuse.InHeader{NodeId: 1}, "f", &e)
+			d, err := virtiofs.New("root", fs)
+			if err != nil {
+				b.Fatal(err)
+			}
+			m := virtiotest.NewMachine(b, 4<<20)
+			q := virtiotest.Start(b, m, d)[1]
+			q.Reusable(g.message(bm.op, bm.node, bm.body), bm.reply...)
+			b.ReportAllocs()
+			for b.Loop() {
+				q.Again()
+				d.Kick(1)
+				for !q.Done() {
+					runtime.Gosched()
+				}
+			}
+		})
+	}
 }
 
 func FuzzMessage(f *testing.F) {

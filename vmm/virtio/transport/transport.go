@@ -106,6 +106,9 @@ func (t *Transport) Add(name string, model virtio.Device) (int, error) {
 		d.regs.Queues[i].SizeMax = uint32(size)
 	}
 	t.devices = append(t.devices, d)
+	if c, ok := model.(virtio.ConfigChanger); ok {
+		c.OnConfigChange(func(config []byte) { t.setConfig(d, config) })
+	}
 	return n, nil
 }
 
@@ -212,6 +215,22 @@ func (t *Transport) activate(d *device) error {
 	}
 	d.active = true
 	return nil
+}
+
+// setConfig changes the configuration space of a device. Reading the same
+// ConfigGen before and after, a driver knows that it has seen one state.
+func (t *Transport) setConfig(d *device, config []byte) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed || len(config) > abi.ConfigSize {
+		return
+	}
+	atomic.AddUint32(&d.regs.ConfigGen, 1)
+	copy(d.regs.Config[:], config)
+	atomic.AddUint32(&d.regs.ConfigGen, 1)
+	if d.active {
+		t.interrupt(d, abi.ISRConfig)
+	}
 }
 
 // interrupt may run in any goroutine.

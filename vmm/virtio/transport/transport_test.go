@@ -22,7 +22,10 @@ type fake struct {
 	queues                    []*virtio.Queue
 	kicks                     []int
 	refuse                    error
+	changed                   func([]byte)
 }
+
+func (f *fake) OnConfigChange(h func([]byte)) { f.changed = h }
 
 func (f *fake) Type() uint32      { return virtio.TypeRNG }
 func (f *fake) Features() uint64  { return 3 }
@@ -151,6 +154,24 @@ func TestInterruptsAreMerged(t *testing.T) {
 	if n := c.raised.Load(); n != 1 || c.regs[0].ISR != abi.ISRUsed {
 		t.Fatalf("%d interrupts, ISR %d, want one of each", n, c.regs[0].ISR)
 	}
+}
+
+func TestConfigChange(t *testing.T) {
+	c := newCell(t)
+	r := &c.regs[0]
+	c.dev.changed([]byte("early"))
+	if r.ISR != 0 || c.raised.Load() != 0 || !bytes.HasPrefix(r.Config[:], []byte("early")) {
+		t.Fatalf("before activation: ISR %d, %q", r.ISR, r.Config[:8])
+	}
+	c.drive(t)
+	c.t.Scan()
+	gen := r.ConfigGen
+	c.dev.changed([]byte("later"))
+	if r.ISR != abi.ISRConfig || c.raised.Load() != 1 || r.ConfigGen == gen || !bytes.HasPrefix(r.Config[:], []byte("later")) {
+		t.Fatalf("after activation: ISR %d, %q", r.ISR, r.Config[:8])
+	}
+	c.t.Close()
+	c.dev.changed([]byte("never"))
 }
 
 func TestHostileHandshake(t *testing.T) {
