@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func run(args ...string) (int, string, string) {
+	var out, err bytes.Buffer
+	status := Main(args, &out, &err)
+	return status, out.String(), err.String()
+}
+
+func TestUsage(t *testing.T) {
+	for _, c := range []struct {
+		args        string
+		status      int
+		out, errOut string // substrings
+	}{
+		{"", statusUsage, "", "paracell run"},
+		{"help", 0, "paracell run", ""},
+		{"--help", 0, "paracell run", ""},
+		{"help run", 0, "--rootfs DIR", ""},
+		{"run --help", 0, "--rootfs DIR", ""},
+		{"run -h", 0, "--rootfs DIR", ""},
+		{"check --help", 0, "Exit status", ""},
+		{"help nonsense", statusUsage, "", "nonsense"},
+		{"nonsense", statusUsage, "", "run, check, help"},
+		{"run", statusUsage, "", "a root is needed"},
+		{"run --rootfs /x", statusUsage, "", "a command is needed"},
+		{"run --nonsense", statusUsage, "", "-nonsense"},
+		{"run --memory x --rootfs /x -- y", statusUsage, "", "memory"},
+		{"check x", statusUsage, "", "unexpected argument"},
+	} {
+		status, out, errOut := run(strings.Fields(c.args)...)
+		if status != c.status || !strings.Contains(out, c.out) || !strings.Contains(errOut, c.errOut) {
+			t.Errorf("%q: status %d\n%s%s", c.args, status, out, errOut)
+		}
+		if c.status == 0 && errOut != "" || c.status != 0 && out != "" {
+			t.Errorf("%q: text on the wrong stream", c.args)
+		}
+	}
+}
+
+// TestHelpNamesEveryFlag keeps the help text and the flags together.
+func TestHelpNamesEveryFlag(t *testing.T) {
+	c, err := parseRun(strings.Fields("--rootfs /r --memory 1G --cpus 2 --isolation none --env A=1 --env B=2 --workdir /w" +
+		" --hostname h --name n --kernel k --kernel-arg a=b --kernel-arg c -v -- cmd -v --x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Rootfs != "/r" || c.Memory != 1<<30 || c.Vcpus != 2 || c.Isolation != "none" || c.Cwd != "/w" || c.Hostname != "h" ||
+		c.Name != "n" || c.Kernel != "k" || !c.Verbose || !slices.Equal(c.Env, []string{"A=1", "B=2"}) ||
+		!slices.Equal(c.KernelArgs, []string{"a=b", "c"}) || !slices.Equal(c.Args, []string{"cmd", "-v", "--x"}) {
+		t.Errorf("%+v", c)
+	}
+	for _, f := range []string{"rootfs", "initramfs", "memory", "cpus", "isolation", "env", "workdir", "hostname", "name", "kernel", "kernel-arg"} {
+		if !strings.Contains(runHelp, "--"+f+" ") {
+			t.Errorf("--%s is not in the help text", f)
+		}
+	}
+}
+
+func TestMissingRootIsNamed(t *testing.T) {
+	status, _, errOut := run("run", "--kernel", "/proc/self/exe", "--rootfs", "/nonexistent", "--", "x")
+	if status != statusFailed || errOut == "" {
+		t.Errorf("status %d, %s", status, errOut)
+	}
+}
+
+func TestCheckPrintsEveryRequirement(t *testing.T) {
+	status, out, _ := run("check")
+	if status != 0 && status != 1 {
+		t.Errorf("status %d", status)
+	}
+	for _, want := range []string{"platform process", "host kernel", "protection keys", "isolation mpk", "isolation none"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%q is missing in\n%s", want, out)
+		}
+	}
+}
