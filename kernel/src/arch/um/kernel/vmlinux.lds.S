@@ -7,6 +7,8 @@
 #include <asm/paracell_abi.h>
 #define RO_EXCEPTION_TABLE_ALIGN 16
 #define RUNTIME_DISCARD_EXIT
+/* The monitor maps the segments once: what init writes is data for good. */
+#define RO_AFTER_INIT_DATA
 #include <asm-generic/vmlinux.lds.h>
 #include <asm/page.h>
 
@@ -63,6 +65,11 @@ SECTIONS
 		CACHELINE_ALIGNED_DATA(64)
 		READ_MOSTLY_DATA(64)
 		DATA_DATA
+		*(.data.rel .data.rel.*)
+		__start_ro_after_init = .;
+		*(.data..ro_after_init)
+		JUMP_TABLE_DATA
+		__end_ro_after_init = .;
 		CONSTRUCTORS
 		*(.got) *(.got.plt)
 	} :data
