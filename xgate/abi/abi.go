@@ -136,7 +136,7 @@ const (
 	ExitFault   = 2 // exception: Regs.TrapNo, ErrorCode, CR2
 	ExitIRQ     = 3 // interrupt; regs unchanged or complete, Vcpu.Pending rarely zero
 	ExitFlushed = 4 // the host ran out of mappings and all were dropped: sync again
-	ExitAttack  = 5 // user code jumped into the monitor; it must not continue
+	ExitAttack  = 5 // user code jumped into the monitor; it must not continue, its mappings may be gone
 	ExitError   = 6 // a map operation failed: Vcpu.Error holds -errno
 )
 

@@ -5,7 +5,9 @@ package process_test
 import (
 	"bytes"
 	"context"
+	"debug/elf"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +19,7 @@ import (
 	"github.com/paracell/paracell/internal/testenv"
 	"github.com/paracell/paracell/vmm/platform"
 	"github.com/paracell/paracell/xgate/abi"
+	process "github.com/paracell/paracell/xgate/monitor/process"
 )
 
 // console collects what the guest says, logs it and answers "raise" with an
@@ -72,16 +75,54 @@ func testKernel(t *testing.T) *os.File {
 	return f
 }
 
-// runKernel runs the test kernel with one of its tests, or all of them.
-func runKernel(t *testing.T, test string) (platform.Exit, string) {
+// symbols tells the test kernel what an attacker would find out about the
+// monitor.
+func symbols(t *testing.T) string {
 	t.Helper()
+	b, err := process.Image()
+	if err != nil {
+		t.Skip(err)
+	}
+	f, err := elf.NewFile(bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := f.Symbols()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var words []string
+	for _, s := range list {
+		switch s.Name {
+		case "altstack":
+			words = append(words, fmt.Sprintf("altstack=%x", s.Value))
+		case "__text_end":
+			words = append(words, fmt.Sprintf("text=%x", s.Value-abi.MonitorBase))
+		case "_start":
+			words = append(words, fmt.Sprintf("start=%x", s.Value-abi.MonitorBase))
+		case "chain":
+			words = append(words, fmt.Sprintf("chain=%x", s.Value))
+		}
+	}
+	if os.Getenv("PARACELL_EMULATED") != "" {
+		words = append(words, "emulated=1")
+	}
+	return strings.Join(words, " ")
+}
+
+// runKernel runs the test kernel with some of its tests, or all of them.
+func runKernel(t *testing.T, tests string) (platform.Exit, string) {
+	t.Helper()
+	if tests == "" {
+		tests = "all"
+	}
 	p := testenv.ProcessPlatform(t, testenv.Isolation())
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	c := &console{t: t}
 	m, err := p.Create(ctx, platform.Config{
 		Name: "monitor-test", MemSize: 64 << 20, Vcpus: 1, Isolation: testenv.Isolation(),
-		Kernel: testKernel(t), Cmdline: test, Console: c,
+		Kernel: testKernel(t), Cmdline: tests + " " + symbols(t), Console: c,
 	})
 	if err != nil {
 		t.Fatal(err)

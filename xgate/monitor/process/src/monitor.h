@@ -73,6 +73,7 @@ extern int warden_pid; /* in the cell's PID namespace */
 extern u8 parked;
 extern u8 fp_carried;
 void slot_start(u32 id);
+noreturn void slot_replace(u32 id, struct paracell_vcpu *v);
 noreturn void slot_boot(void);
 long slot_take(void);
 long slot_release(u32 id);

@@ -277,6 +277,23 @@ void slot_start(u32 id)
 	park();
 }
 
+/*
+ * slot_replace takes the place of a slot that the host killed while its user
+ * ran: the user had pointed its stack pointer at the low end of the signal
+ * stack, where no frame fits. The mappings are gone, and that user must not go
+ * on anyway.
+ */
+noreturn void slot_replace(u32 id, struct paracell_vcpu *v)
+{
+	parked = 1;
+	prepare(id);
+	my_vcpu = v;
+	parked = 0;
+	space_sync_kernel();
+	timer_arrive();
+	leave(PARACELL_EXIT_ATTACK);
+}
+
 /* slot_boot: slot 0 runs vCPU 0 from the kernel's first instruction on. */
 noreturn void slot_boot(void)
 {

@@ -203,9 +203,17 @@ noreturn void sig_user(long depth)
 	user_event(f);
 }
 
+/* sig_attack: the user has jumped into sig_entry, or a signal came to a stack pointer in the signal stack. */
 noreturn void sig_attack(void);
 noreturn void sig_attack(void)
 {
+	int i;
+
+	/* There may have been real frames, which nobody has looked at. */
+	for (i = 0; i < MAX_NESTING; i++)
+		((struct frame *)chain[i])->restorer = 0;
+	timer_forget();
+	timer_arrive();
 	leave(PARACELL_EXIT_ATTACK);
 }
 

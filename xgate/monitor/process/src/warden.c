@@ -99,6 +99,37 @@ static void kick(void)
 	}
 }
 
+/* killed_in_user returns the vCPU that ran user code in a slot, if any. */
+static struct paracell_vcpu *killed_in_user(u32 id)
+{
+	u32 n;
+
+	for (n = 0; n < PARACELL_MAX_VCPUS; n++) {
+		struct paracell_vcpu *v = &control->vcpus[n];
+
+		if (atomic_load(&v->active_slot) == id && atomic_load(&v->state) == PARACELL_VCPU_USER)
+			return v;
+	}
+	return 0;
+}
+
+/* lost: a slot has died that was not told to. */
+static void lost(u32 id, int status)
+{
+	struct paracell_vcpu *v = killed_in_user(id);
+	long pid;
+
+	/* Anything but the host's answer to a bad signal stack came from outside. */
+	if (!v || (status & 0x7f) != SIG_SEGV)
+		cell_end(PARACELL_REASON_CHILD_DIED, 0, status, 0);
+	pid = host_syscall(__NR_clone, (long)SIG_CHILD, 0L, 0L, 0L, 0L);
+	if (!pid)
+		slot_replace(id, v);
+	if (pid < 0)
+		cell_end(PARACELL_REASON_HOST_CALL, 0, -pid, "clone");
+	control->slots[id].pid = (int)pid;
+}
+
 static void reap(void)
 {
 	int status;
@@ -115,8 +146,10 @@ static void reap(void)
 				break;
 		if (id == top_slot)
 			continue;
-		if (atomic_load(&control->slots[id].state) != PARACELL_SLOT_DYING)
-			cell_end(PARACELL_REASON_CHILD_DIED, 0, status, 0);
+		if (atomic_load(&control->slots[id].state) != PARACELL_SLOT_DYING) {
+			lost(id, status);
+			continue;
+		}
 		control->slots[id].pid = 0;
 		control->num_slots--;
 		atomic_store(&control->slots[id].state, PARACELL_SLOT_UNUSED);

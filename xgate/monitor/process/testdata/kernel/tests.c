@@ -417,8 +417,8 @@ static void test_storm(void)
 		rearm_us = 20 + i % 20 * 5;
 		arm_us(rearm_us);
 		vcpu->irq_enabled = i & 1;
-		EXPECT(task_call(&a, user_storm, 100, 0x0123456789abcdef + i), 0);
-		EXPECT(task_call(&b, user_storm, 100, 0xfedcba9876543210 - i), 0);
+		EXPECT(task_call(&a, user_storm, 1000, 0x0123456789abcdef + i), 0);
+		EXPECT(task_call(&b, user_storm, 1000, 0xfedcba9876543210 - i), 0);
 		vcpu->irq_enabled = 0;
 	}
 	rearm_us = 0;
@@ -505,6 +505,167 @@ static void test_host_irq(void)
 	task_destroy(&a);
 }
 
+/* word reads hexadecimal NAME=... from the command line. */
+static u64 word(const char *name)
+{
+	const char *p = (const char *)control->boot.cmdline, *n;
+	u64 v = 0;
+
+	for (;;) {
+		for (n = name; *n && *n == *p; n++)
+			p++;
+		if (!*n && *p == '=')
+			break;
+		while (*p && *p != ' ')
+			p++;
+		if (!*p++)
+			return 0;
+	}
+	for (p++; *p && *p != ' '; p++)
+		v = v * 16 + (u64)(*p <= '9' ? *p - '0' : *p - 'a' + 10);
+	return v;
+}
+
+/* A stack pointer that leaves the host no room for a signal frame. */
+static void test_stack_attack(void)
+{
+	u64 altstack = word("altstack"), fill;
+	int i;
+
+	EXPECT(altstack != 0, 1);
+	for (i = 1; i <= 20; i++) {
+		task_init(&a, user_ud2);
+		fill = (u64)i * 256;
+		a.regs.gp[R(SP)] = altstack + 8 + fill;
+		EXPECT(task_run(&a), PARACELL_EXIT_ATTACK);
+		task_destroy(&a);
+	}
+	task_init(&a, user_gate);
+	EXPECT(task_finish(&a), 0);
+	task_destroy(&a);
+}
+
+/* What an attacker may put into registers before it jumps. */
+static void arm_attack(struct task *t, int set)
+{
+	u64 *gp = t->regs.gp;
+	int i;
+
+	for (i = 0; i < 15; i++)
+		gp[i] = USER_DATA + 0x40;
+	gp[R(FLAGS)] = 0x202;
+	gp[R(SP)] = USER_STACK - 64;
+	gp[R(AX)] = gp[R(CX)] = gp[R(DX)] = 0;
+	switch (set) {
+	case 1:
+		gp[R(AX)] = PARACELL_KERNEL_PKRU;
+		break;
+	case 2:
+		gp[R(AX)] = PARACELL_KERNEL_PKRU;
+		gp[R(SP)] = *(u64 *)word("chain");
+		break;
+	case 3:
+		gp[R(AX)] = 0x200; /* xrstor of PKRU alone */
+		break;
+	case 4:
+		gp[R(AX)] = 0x200;
+		gp[R(SP)] = PARACELL_CONTROL_BASE + 0x1000;
+		gp[R(DI)] = PARACELL_CONTROL_BASE;
+		break;
+	case 5:
+		gp[R(AX)] = PARACELL_USER_PKRU;
+		break;
+	case 6:
+		gp[R(AX)] = PARACELL_KERNEL_PKRU;
+		gp[R(FLAGS)] = 0x302; /* single step */
+		break;
+	case 7:
+		gp[R(FLAGS)] = 0x302;
+		gp[R(SP)] = *(u64 *)word("chain");
+		break;
+	}
+	t->regs.gp[R(CS)] = 0x33;
+	t->regs.gp[R(SS)] = 0x2b;
+}
+
+/*
+ * near_far_return: QEMU's emulation of iretq and lret takes the stack with the
+ * rights of ring 0, so that a bad stack pointer there is a fault of the host
+ * kernel.
+ */
+static int near_far_return(u64 off)
+{
+	const unsigned char *p = (const unsigned char *)PARACELL_MONITOR_BASE + off;
+	int i;
+
+	for (i = 0; i < 64; i++)
+		if (p[i] == 0xcf || p[i] == 0xcb || p[i] == 0xca)
+			return 1;
+	return 0;
+}
+
+/*
+ * Jump to every byte of the monitor. Whatever happens is an event of the user:
+ * the kernel gets control back and nothing of its memory has changed.
+ */
+static void test_attack(void)
+{
+	u64 text = word("text"), step, emulated = word("emulated"), off, page, counts[8] = { 0 };
+	static volatile u64 canary[512];
+	int set, i, n;
+
+	if (control->boot.isolation != PARACELL_ISOLATION_MPK)
+		return;
+	for (i = 0; i < 512; i++)
+		canary[i] = 0x5a5a5a5a00000000 + i;
+	task_init(&a, user_gate);
+	EXPECT(task_finish(&a), 0);
+	/* An XSAVE image that sets PKRU to 0. */
+	page = page_alloc();
+	task_map(&a, USER_DATA, PARACELL_PAGE_SIZE, page, 3);
+	*(u64 *)(page_ptr(page) + 0x40 + 512) = 0x200;
+	for (set = 0; set < 8; set++) {
+		u64 t0 = rdtsc();
+
+		for (off = 0; off < text; off += step) {
+			/* All of the assembly; samples of the rest where it is slow. */
+			step = emulated && off >= word("start") ? 5 + set : 1;
+			if (emulated && near_far_return(off))
+				continue;
+			arm_attack(&a, set);
+			a.regs.gp[R(IP)] = PARACELL_MONITOR_BASE + off;
+			/* Interrupts anywhere, or only to end loops. */
+			arm_us(set & 1 ? 5 + off % 64 * 4 : 3000);
+			for (n = 0; n < (emulated ? 8 : 40); n++) {
+				long exit = task_enter(&a);
+
+				counts[exit & 7]++;
+				if (exit == PARACELL_EXIT_IRQ)
+					__atomic_exchange_n(&vcpu->pending, 0, __ATOMIC_SEQ_CST);
+				/* Go on only when single stepping. */
+				if (set < 6 || exit != PARACELL_EXIT_FAULT || a.regs.trap_no != 1)
+					break;
+			}
+			if (vcpu->as != a.as)
+				fail(__FILE__, __LINE__, "vcpu->as", off, set);
+		}
+		print("  registers %d: %d ms\n", (u64)set, us(rdtsc() - t0) / 1000);
+	}
+	call(PARACELL_CALL_TIMER, NEVER, 0, 0, 0);
+	vcpu->pending = 0;
+	for (i = 0; i < 512; i++)
+		EXPECT(canary[i], 0x5a5a5a5a00000000 + i);
+	print("  gate %d syscall %d fault %d irq %d attack %d\n", counts[0], counts[1], counts[2], counts[3], counts[5]);
+	EXPECT(counts[0] != 0 && counts[5] != 0, 1);
+	EXPECT(counts[4] + counts[6] + counts[7], 0);
+	/* An attack may have cost the address space. */
+	task_destroy(&a);
+	task_init(&a, user_gate);
+	EXPECT(task_call(&a, user_gate, 0, 0), 0);
+	EXPECT(task_call(&a, user_raw, 0, 0), 0);
+	task_destroy(&a);
+}
+
 static const struct test {
 	const char *name;
 	void (*run)(void);
@@ -526,6 +687,8 @@ static const struct test {
 	{ "alive_at_once", test_alive_at_once },
 	{ "flushed", test_flushed },
 	{ "host_irq", test_host_irq },
+	{ "stack_attack", test_stack_attack },
+	{ "attack", test_attack },
 };
 
 /* listed tells whether name is one of the words in list. */
@@ -544,17 +707,18 @@ static int listed(const char *list, const char *name)
 	return 0;
 }
 
-/* The command line names tests, or is empty for all. */
+/* The command line names tests, or says all; and what "word" reads. */
 void run_tests(void);
 void run_tests(void)
 {
 	const char *want = (const char *)control->boot.cmdline;
+	int all = listed(want, "all");
 	unsigned i;
 
 	for (i = 0; i < sizeof(tests) / sizeof(tests[0]); i++) {
 		int before = failures;
 
-		if (*want && !listed(want, tests[i].name))
+		if (!all && !listed(want, tests[i].name))
 			continue;
 		print("run %s\n", tests[i].name);
 		tests[i].run();
