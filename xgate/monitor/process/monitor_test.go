@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -47,6 +48,12 @@ func (c *console) Write(b []byte) (int, error) {
 		if bytes.HasPrefix(line, []byte("raise ")) {
 			c.raise()
 		}
+		if n, found := bytes.CutPrefix(line, []byte("inspect ")); found {
+			go func() {
+				inspect(c.t, string(n))
+				c.raise()
+			}()
+		}
 	}
 }
 
@@ -54,6 +61,64 @@ func (c *console) String() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.text.String()
+}
+
+// inspect checks that a cell at rest has no more host resources than it needs.
+// The guest says how many slots there are.
+func inspect(t *testing.T, slots string) {
+	want, err := strconv.Atoi(slots)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	self := children(t, os.Getpid())
+	if len(self) != 1 {
+		t.Errorf("%d child processes of the test; one cell was expected", len(self))
+		return
+	}
+	cell := children(t, self[0])
+	if len(cell) != want {
+		t.Errorf("%d host processes beside the first one, the guest counts %d slots", len(cell), want)
+	}
+	for _, pid := range append(cell, self[0]) {
+		files, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+		if err != nil || len(files) != 3 {
+			t.Errorf("process %d has files %v, %v; want 3, 4 and 5", pid, files, err)
+		}
+		maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
+		if err != nil {
+			t.Error(err)
+		}
+		// Guest memory in four parts, control area, monitor in eight,
+		// the vsyscall page; and up to three of the last user.
+		if n := bytes.Count(maps, []byte("\n")); n > 17 {
+			t.Errorf("process %d has %d mappings:\n%s", pid, n, maps)
+		}
+		if bytes.Contains(maps, []byte("[stack]")) || bytes.Contains(maps, []byte("[vdso]")) {
+			t.Errorf("process %d has foreign mappings:\n%s", pid, maps)
+		}
+	}
+}
+
+// children are the PIDs of the child processes of pid.
+func children(t *testing.T, pid int) []int {
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	if err != nil {
+		t.Error(err)
+	}
+	var pids []int
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			continue // the thread has ended
+		}
+		for _, word := range strings.Fields(string(b)) {
+			if n, err := strconv.Atoi(word); err == nil {
+				pids = append(pids, n)
+			}
+		}
+	}
+	return pids
 }
 
 // testKernel is the kernel in testdata, built anew where there is a compiler.
