@@ -41,7 +41,7 @@ build/rootfs/bin/busybox:
 	@command -v busybox >/dev/null || { echo "make run: install Debian's busybox-static" >&2; exit 1; }
 	@mkdir -p $(@D) build/rootfs/{dev,proc,sys,tmp,etc,root}
 	@cp "$$(command -v busybox)" $@
-	@$@ --install -s $(@D)
+	@$@ --install $(@D)
 
 run: build build/rootfs/bin/busybox
 	bin/paracell run --isolation $(ISOLATION) --rootfs build/rootfs -- $(CMD)
