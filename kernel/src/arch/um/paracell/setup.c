@@ -190,7 +190,6 @@ void __init setup_arch(char **cmdline_p)
 	struct paracell_boot_params *boot = &paracell_control->boot;
 
 	identify_cpu();
-	paracell_console_init();
 	boot->cmdline[PARACELL_CMDLINE_SIZE - 1] = 0;
 	strscpy(boot_command_line, boot->cmdline, COMMAND_LINE_SIZE);
 	*cmdline_p = boot_command_line;
@@ -207,6 +206,8 @@ void __init setup_arch(char **cmdline_p)
 	}
 #endif
 	parse_early_param();
+	/* Not before "quiet" is known: it prints what has been logged so far. */
+	paracell_console_init();
 	paging_init();
 
 	add_bootloader_randomness(boot->rng_seed, sizeof(boot->rng_seed));
