@@ -53,7 +53,9 @@ retry:
 	}
 
 	fault = handle_mm_fault(vma, address, flags, NULL);
-	if (fault_signal_pending(fault, NULL))
+	/* As fault_signal_pending(), which would need registers. */
+	if ((fault & VM_FAULT_RETRY) &&
+	    (fatal_signal_pending(current) || (user && signal_pending(current))))
 		return -EINTR;
 	if (fault & VM_FAULT_COMPLETED)
 		return 0;
