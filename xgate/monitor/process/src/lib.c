@@ -62,11 +62,14 @@ noreturn void cell_end(u32 reason, int code, s64 detail, const char *text)
 	if (__atomic_compare_exchange_n(&control->exit_reason, &none, reason, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
 		control->exit_code = code;
 		control->exit_detail = detail;
+		/* The kernel may have left a text of its own before CallExit. */
 		n = text ? text_len(text) : 0;
 		if (n >= sizeof(control->exit_msg))
 			n = sizeof(control->exit_msg) - 1;
-		memcpy(control->exit_msg, text, n);
-		control->exit_msg[n] = 0;
+		if (n) {
+			memcpy(control->exit_msg, text, n);
+			control->exit_msg[n] = 0;
+		}
 	}
 	/* The host ends every process of the cell with the warden. */
 	if (my_slot == ~0U)

@@ -39,7 +39,7 @@ static void push_free(u32 id)
 	unlock();
 	atomic_add(&control->spawn_seq, 1);
 	if (count == 1)
-		futex_wake(&control->spawn_seq, 1);
+		futex_wake(&control->spawn_seq, PARACELL_MAX_VCPUS);
 	/* More than wanted: the warden thins the stock out after a while. */
 	if (count > control->spawn_want && atomic_swap(&control->warden_idle, 0))
 		warden_poke();

@@ -65,7 +65,7 @@ static void refill(void)
 	if (err) {
 		control->spawn_error = err;
 		atomic_add(&control->spawn_seq, 1);
-		futex_wake(&control->spawn_seq, 1);
+		futex_wake(&control->spawn_seq, PARACELL_MAX_VCPUS);
 	}
 }
 
