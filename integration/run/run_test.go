@@ -208,14 +208,18 @@ func TestCellsSideBySide(t *testing.T) {
 // cellProcesses returns the PIDs of the host processes of a named cell.
 func cellProcesses(t testing.TB, name string) []string {
 	t.Helper()
-	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	files, err := filepath.Glob("/proc/[0-9]*/fd/3")
 	if err != nil {
 		t.Fatal(err)
 	}
 	var pids []string
 	for _, f := range files {
-		if b, err := os.ReadFile(f); err == nil && strings.HasPrefix(string(b), "paracell:"+name+"\x00") {
-			pids = append(pids, strings.Split(f, "/")[2])
+		// Their memory is named after the cell; they have no command line.
+		if target, err := os.Readlink(f); err == nil && strings.HasPrefix(target, "/memfd:paracell:"+name+" ") {
+			pid := strings.Split(f, "/")[2]
+			if _, err := os.Lstat("/proc/" + pid + "/fd/0"); err != nil { // not paracell itself
+				pids = append(pids, pid)
+			}
 		}
 	}
 	return pids

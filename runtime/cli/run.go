@@ -43,7 +43,7 @@ Flags:
   --env KEY=VALUE     add to the command's environment; may be repeated
   --workdir DIR       working directory of the command               (/)
   --hostname NAME     host name in the cell                          (cell)
-  --name NAME         name of the cell in process lists              (cell)
+  --name NAME         name of the cell in messages and /proc         (cell)
   --kernel FILE       guest kernel    (paracell-kernel beside this program)
   --kernel-arg ARG    add to the kernel command line; may be repeated
   -v                  show the kernel's log on the console, and figures at the end

@@ -22,7 +22,7 @@ const (
 
 // Cell is one cell with one command.
 type Cell struct {
-	// Name appears in process lists and messages.
+	// Name appears in messages and in /proc/PID/maps.
 	Name string
 	// Memory is guest memory in bytes.
 	Memory uint64
