@@ -27,6 +27,7 @@ var suite = []struct {
 	modules []string      // kernel modules
 	timeout time.Duration // 0: the machine's default
 }{
+	{pkg: "xgate/monitor/process", timeout: 10 * time.Minute},
 	{pkg: "vmm/process", assets: []string{"docs/jail.md"}},
 	{
 		pkg: "integration/conformance", run: "InCell", timeout: 20 * time.Minute,

@@ -131,8 +131,8 @@ func testKernel(t *testing.T) *os.File {
 		}
 	}
 	f, err := os.Open(image)
-	if errors.Is(err, os.ErrNotExist) {
-		t.Skip("no test kernel, and no gcc to build it")
+	if errors.Is(err, os.ErrNotExist) && !testenv.InCI() {
+		t.Skip("no test kernel, and no gcc to build it: make monitor builds it")
 	} else if err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +146,7 @@ func symbols(t *testing.T) string {
 	t.Helper()
 	b, err := process.Image()
 	if err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	f, err := elf.NewFile(bytes.NewReader(b))
 	if err != nil {
