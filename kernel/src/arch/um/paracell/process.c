@@ -120,6 +120,9 @@ static void handle_syscall(struct uml_pt_regs *r, int via_gate)
 	nr = (unsigned int)r->syscall;
 	if (likely(nr < NR_syscalls))
 		r->gp[HOST_AX] = EXECUTE_SYSCALL(nr, regs);
+	else if (r->syscall != -1)
+		/* Whatever a tracer has put there: a call, but none of ours. */
+		r->gp[HOST_AX] = -ENOSYS;
 	if (likely(!(read_thread_flags() & _TIF_SYSCALL_WORK))) {
 		rseq_syscall(regs);
 		return;

@@ -132,6 +132,15 @@ static void fault_ahead(struct mm_struct *mm, unsigned long address)
 	mmap_read_unlock(mm);
 }
 
+/* What signal frames say about the last exception. */
+static void note_fault(struct uml_pt_regs *r)
+{
+	r->faultinfo.error_code = r->error_code;
+	r->faultinfo.cr2 = r->cr2;
+	r->faultinfo.trap_no = r->trap_no;
+	current->thread.arch.faultinfo = r->faultinfo;
+}
+
 static void user_page_fault(struct uml_pt_regs *r)
 {
 	bool write = r->error_code & FAULT_EC_WRITE;
@@ -149,6 +158,7 @@ static void user_page_fault(struct uml_pt_regs *r)
 	}
 	if (err == -EINTR)
 		return;
+	note_fault(r);
 	show_user_fault(r, "segfault");
 	if (err == -EACCES)
 		force_sig_fault(SIGBUS, BUS_ADRERR, (void __user *)address);
@@ -186,10 +196,9 @@ void paracell_user_fault(struct uml_pt_regs *r)
 {
 	void __user *ip = (void __user *)UPT_IP(r);
 
-	r->faultinfo.error_code = r->error_code;
-	r->faultinfo.cr2 = r->cr2;
-	r->faultinfo.trap_no = r->trap_no;
-	current->thread.arch.faultinfo = r->faultinfo;
+	/* Page faults that are put right leave no trace in later frames. */
+	if (r->trap_no != 14)
+		note_fault(r);
 
 	switch (r->trap_no) {
 	case 0:

@@ -179,8 +179,9 @@ int setup_rt_frame(struct ksignal *ksig, struct pt_regs *regs)
 	/* One copy: each access to user memory is a walk of the page tables. */
 	memset(&kframe, 0, sizeof(kframe));
 	kframe.pretcode = (char __user *)ksig->ka.sa.sa_restorer;
-	kframe.uc.uc_flags = UC_FP_XSTATE | UC_SIGCONTEXT_SS |
-			     UC_STRICT_RESTORE_SS;
+	kframe.uc.uc_flags = UC_FP_XSTATE | UC_SIGCONTEXT_SS;
+	if (PT_REGS_CS(regs) == UM_USER_CS)
+		kframe.uc.uc_flags |= UC_STRICT_RESTORE_SS;
 	kframe.uc.uc_stack.ss_sp = (void __user *)current->sas_ss_sp;
 	kframe.uc.uc_stack.ss_flags = current->sas_ss_flags;
 	kframe.uc.uc_stack.ss_size = current->sas_ss_size;
