@@ -20,7 +20,7 @@ import (
 	"github.com/paracell/paracell/internal/testenv"
 	"github.com/paracell/paracell/vmm/platform"
 	"github.com/paracell/paracell/xgate/abi"
-	process "github.com/paracell/paracell/xgate/monitor/process"
+	"github.com/paracell/paracell/xgate/monitor/process"
 )
 
 // console collects what the guest says, logs it and answers "raise" with an
