@@ -135,10 +135,12 @@ static void fault_ahead(struct mm_struct *mm, unsigned long address)
 /* What signal frames say about the last exception. */
 static void note_fault(struct uml_pt_regs *r)
 {
-	r->faultinfo.error_code = r->error_code;
-	r->faultinfo.cr2 = r->cr2;
-	r->faultinfo.trap_no = r->trap_no;
-	current->thread.arch.faultinfo = r->faultinfo;
+	struct faultinfo *fi = &current->thread.arch.faultinfo;
+
+	fi->error_code = r->error_code;
+	fi->trap_no = r->trap_no;
+	if (r->trap_no == 14)
+		fi->cr2 = r->cr2;
 }
 
 static void user_page_fault(struct uml_pt_regs *r)
