@@ -162,7 +162,9 @@ void __noreturn paracell_userspace(void)
 	local_irq_enable();
 	for (;;) {
 		exit_work(container_of(r, struct pt_regs, regs));
+		/* The call is over, also for who looks at the registers later. */
 		r->syscall = -1;
+		r->gp[HOST_ORIG_AX] = -1;
 		mm = current->mm;
 		vcpu->as = mm->context.as;
 		paracell_tlb_sync(mm);

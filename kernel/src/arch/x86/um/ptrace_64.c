@@ -33,10 +33,6 @@ static unsigned long get_reg(struct task_struct *child, unsigned int reg)
 	unsigned long value = r->gp[reg];
 
 	switch (reg) {
-	case HOST_ORIG_AX:
-		/* Not the number of a call that is long over. */
-		return r->syscall == -1 ? -1 : value;
-
 	case HOST_EFLAGS:
 		/* The debugger's own TF is not shown. */
 		if (test_tsk_thread_flag(child, TIF_FORCED_TF))
