@@ -25,6 +25,9 @@ func controlOf(m *memory.Memory) (*abi.Control, error) {
 	return (*abi.Control)(unsafe.Pointer(unsafe.SliceData(tail))), nil
 }
 
+// addressOf is the address of memory that Go's allocator does not know.
+func addressOf(b []byte) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(b))) }
+
 // futexWakePending wakes a vCPU that sleeps on its pending word.
 func futexWakePending(p *uint64) error {
 	return futexWake((*uint32)(unsafe.Pointer(p)))

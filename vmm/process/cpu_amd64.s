@@ -30,3 +30,18 @@ TEXT ·xgetbv0(SB), NOSPLIT, $0-8
 	ORQ	DX, AX
 	MOVQ	AX, ret+0(FP)
 	RET
+
+// func rdpkru() uint32
+TEXT ·rdpkru(SB), NOSPLIT, $0-4
+	XORL	CX, CX
+	BYTE	$0x0f; BYTE $0x01; BYTE $0xee
+	MOVL	AX, ret+0(FP)
+	RET
+
+// func wrpkru(v uint32)
+TEXT ·wrpkru(SB), NOSPLIT, $0-4
+	MOVL	v+0(FP), AX
+	XORL	CX, CX
+	XORL	DX, DX
+	BYTE	$0x0f; BYTE $0x01; BYTE $0xef
+	RET
