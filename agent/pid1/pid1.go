@@ -37,11 +37,6 @@ func complain(err error) { fmt.Fprintf(os.Stderr, "paracell-init: %v\n", err) }
 
 // run returns the exit status of the command; 126 or 127 with an error.
 func run(root string) (int, error) {
-	for _, m := range mounts {
-		if err := m.mount(); err != nil {
-			complain(err)
-		}
-	}
 	b, err := os.ReadFile(filepath.Join(root, boot.SpecPath))
 	if err != nil {
 		return boot.StatusCannotExecute, err
@@ -50,16 +45,33 @@ func run(root string) (int, error) {
 	if err != nil {
 		return boot.StatusCannotExecute, err
 	}
+	if spec.RootTag != "" {
+		if err := enterRoot(root, spec); err != nil {
+			return boot.StatusCannotExecute, err
+		}
+	}
+	for _, m := range mounts {
+		if err := m.mount(); err != nil {
+			complain(err)
+		}
+	}
 	if spec.Hostname != "" {
 		if err := unix.Sethostname([]byte(spec.Hostname)); err != nil {
 			complain(fmt.Errorf("set hostname: %w", err))
 		}
 	}
-	pid, status, err := start(spec)
+	stdio, err := openStdio(spec)
+	if err != nil {
+		return boot.StatusCannotExecute, err
+	}
+	pid, status, err := start(spec, stdio)
 	if err != nil {
 		return status, err
 	}
-	return reap(pid)
+	stdio.started(spec)
+	status, err = reap(pid)
+	stdio.drain(spec)
+	return status, err
 }
 
 // mountPoint is a file system that every command expects.
@@ -99,18 +111,19 @@ func (m mountPoint) mount() error {
 	return nil
 }
 
-// start runs the command in a session of its own with the console as its
-// terminal. With an error it returns the exit status that shells use for it.
-func start(spec *boot.Spec) (pid, status int, err error) {
+// start runs the command in a session of its own, on its terminal if it has one. With an error it returns the exit status that shells use for it.
+func start(spec *boot.Spec, stdio *stdio) (pid, status int, err error) {
 	file, err := lookup(spec.Args[0], spec.Cwd, spec.Env)
 	if err != nil {
 		return 0, boot.StatusNotFound, err
 	}
 	attr := &syscall.ProcAttr{
-		Dir:   spec.Cwd,
-		Env:   spec.Env,
-		Files: []uintptr{0, 1, 2},
-		Sys:   &syscall.SysProcAttr{Setsid: true},
+		Dir: spec.Cwd,
+		Env: spec.Env,
+		Sys: &syscall.SysProcAttr{Setsid: true, Setctty: stdio.terminal},
+	}
+	for _, f := range stdio.files {
+		attr.Files = append(attr.Files, f.Fd())
 	}
 	pid, err = syscall.ForkExec(file, spec.Args, attr)
 	if err != nil {

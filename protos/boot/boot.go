@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"strings"
 )
 
 // Paths in the guest, relative to its root.
@@ -22,6 +23,15 @@ const (
 	// ExitCodePath is the sysctl that takes the exit status (0 to 255) with
 	// which the cell ends at power-off.
 	ExitCodePath = "/proc/sys/kernel/paracell_exit_code"
+)
+
+// Ports of the host's side (CID 2) on which it listens for the command's streams.
+// The guest connects, and after the last byte of output waits for the host to
+// close: then it has arrived.
+const (
+	PortStdin  = 1
+	PortStdout = 2
+	PortStderr = 3
 )
 
 // Exit statuses of PID 1 for commands that could not be run, as shells use them.
@@ -44,6 +54,17 @@ type Spec struct {
 	Cwd string `json:"cwd"`
 	// Hostname of the guest; empty keeps the kernel's.
 	Hostname string `json:"hostname,omitempty"`
+	// RootTag is the tag of the virtio file system that becomes the root;
+	// empty stays in the initramfs.
+	RootTag string `json:"rootTag,omitempty"`
+	// RootReadOnly mounts it read-only.
+	RootReadOnly bool `json:"rootReadOnly,omitempty"`
+	// Terminal is the device in /dev that the command runs on; empty is none.
+	Terminal string `json:"terminal,omitempty"`
+	// Streams connects the command's output, and its input with Stdin, to the
+	// host's side by sockets; without Terminal.
+	Streams bool `json:"streams,omitempty"`
+	Stdin   bool `json:"stdin,omitempty"`
 }
 
 // Validate says whether a spec can be run.
@@ -51,6 +72,10 @@ func (s *Spec) Validate() error {
 	switch {
 	case len(s.Args) == 0 || s.Args[0] == "":
 		return errors.New("boot spec: no command")
+	case strings.Contains(s.Terminal, "/"):
+		return fmt.Errorf("boot spec: terminal %q is not a name in /dev", s.Terminal)
+	case s.Terminal != "" && s.Streams:
+		return errors.New("boot spec: a terminal and streams exclude each other")
 	case !path.IsAbs(s.Cwd):
 		return fmt.Errorf("boot spec: working directory %q is not an absolute path", s.Cwd)
 	}

@@ -28,11 +28,24 @@ func Platforms() []platform.Platform { return []platform.Platform{process.New()}
 // platform.Machine.
 type Cell struct {
 	machine platform.Machine
+	devices *devices
 }
 
-// Create builds the cell and loads it into memory. The console gets the
-// guest's output.
-func Create(ctx context.Context, spec config.Cell, console io.Writer) (*Cell, error) {
+// IO is what a cell is connected to.
+type IO struct {
+	// Stdin is the input of the command; nil is none.
+	Stdin io.Reader
+	// Stdout and Stderr get the output of the command; a terminal has only
+	// Stdout. They may be the same.
+	Stdout, Stderr io.Writer
+	// Log gets what the kernel and PID 1 say.
+	Log io.Writer
+	// Cols and Rows are the size of the terminal, 0 if unknown.
+	Cols, Rows uint16
+}
+
+// Create builds the cell and loads it into memory.
+func Create(ctx context.Context, spec config.Cell, stdio IO) (_ *Cell, err error) {
 	if err := spec.Validate(); err != nil {
 		return nil, err
 	}
@@ -50,6 +63,15 @@ func Create(ctx context.Context, spec config.Cell, console io.Writer) (*Cell, er
 		return nil, err
 	}
 	defer root.Close()
+	devices, err := newDevices(spec, stdio)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			devices.close()
+		}
+	}()
 	m, err := Platforms()[0].Create(ctx, platform.Config{
 		Name:      spec.Name,
 		MemSize:   spec.Memory,
@@ -58,25 +80,44 @@ func Create(ctx context.Context, spec config.Cell, console io.Writer) (*Cell, er
 		Kernel:    kernel,
 		Initrd:    root,
 		Cmdline:   kernelCmdline(spec),
-		Console:   console,
+		Devices:   devices.count(),
+		Console:   stdio.Log,
+		Notify:    devices.scan,
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &Cell{machine: m}, nil
+	if err := devices.attach(m); err != nil {
+		return nil, errors.Join(err, m.Close())
+	}
+	return &Cell{machine: m, devices: devices}, nil
 }
 
 // Start lets the guest run.
 func (c *Cell) Start(ctx context.Context) error { return c.machine.Start(ctx) }
 
-// Wait waits for the end of the guest.
-func (c *Cell) Wait(ctx context.Context) (platform.Exit, error) { return c.machine.Wait(ctx) }
+// Wait waits for the end of the guest and until its output has been written.
+func (c *Cell) Wait(ctx context.Context) (platform.Exit, error) {
+	ctx, stop := c.devices.watch(ctx)
+	defer stop()
+	exit, err := c.machine.Wait(ctx)
+	if err != nil {
+		return exit, err
+	}
+	return exit, c.devices.drain(ctx)
+}
+
+// Resize tells the cell the size of its terminal.
+func (c *Cell) Resize(cols, rows uint16) { c.devices.resize(cols, rows) }
 
 // Stats are the machine's counters.
 func (c *Cell) Stats() platform.Stats { return c.machine.Stats() }
 
 // Close ends the cell and releases everything.
-func (c *Cell) Close() error { return c.machine.Close() }
+func (c *Cell) Close() error {
+	// Devices first: they must not touch memory that the machine gives back.
+	return errors.Join(c.devices.close(), c.machine.Close())
+}
 
 // kernelCmdline is the command line of the guest kernel.
 func kernelCmdline(spec config.Cell) string {
@@ -127,20 +168,34 @@ func openImage(path string) (image, error) {
 	return fileImage{f, fi.Size()}, nil
 }
 
-// packRoot packs the root directory with PID 1, its spec and a console node.
+// packRoot packs PID 1, its spec, a console node and, when it is to be copied,
+// the root directory.
 func packRoot(spec config.Cell) (_ image, err error) {
 	initPath, err := assets.Find(assets.Init, "")
 	if err != nil {
 		return nil, err
 	}
-	bootSpec := boot.Spec{Args: spec.Args, Env: spec.Environment(), Cwd: spec.Cwd, Hostname: spec.Hostname}
+	bootSpec := boot.Spec{
+		Args: spec.Args, Env: spec.Environment(), Cwd: spec.Cwd, Hostname: spec.Hostname,
+	}
+	if spec.Terminal {
+		bootSpec.Terminal = terminalName
+	} else {
+		bootSpec.Streams, bootSpec.Stdin = true, spec.Interactive
+	}
+	if !spec.CopyRootfs {
+		bootSpec.RootTag, bootSpec.RootReadOnly = rootTag, spec.ReadOnly
+	}
 	encoded, err := bootSpec.Encode()
 	if err != nil {
 		return nil, err
 	}
 	a := &initramfs.Archive{}
+	if spec.CopyRootfs {
+		err = a.AddTree(spec.Rootfs)
+	}
 	err = errors.Join(
-		a.AddTree(spec.Rootfs),
+		err,
 		a.AddHostFile(boot.InitPath, 0o755, initPath),
 		a.AddFile(boot.SpecPath, 0o600, encoded),
 		a.AddCharDevice("dev/console", 0o600, 5, 1),

@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"os"
 	"os/signal"
 	"syscall"
 	"time"
@@ -22,13 +23,17 @@ Usage:
   paracell run [flags] --rootfs DIR -- CMD [ARGS...]
   paracell run [flags] --initramfs FILE
 
-The cell has a Linux kernel of its own. Its console goes to standard output; it
-has no input yet. The cell ends when the command ends, and with paracell itself.
+The cell has a Linux kernel of its own. The command writes to the standard output
+and error of paracell. The cell ends when the command ends, and with paracell
+itself.
 
 Root file system (one of them):
-  --rootfs DIR        copy DIR into the cell's memory as its root file system;
-                      changes are gone when the cell ends. Mounts inside DIR
-                      and extended attributes are not copied.
+  --rootfs DIR        DIR is the root file system of the cell, which may change
+                      it. Nobody else may change DIR while the cell runs.
+    --read-only       mount it read-only
+    --copy-rootfs     copy DIR into the cell's memory first; changes are gone
+                      when the cell ends. Mounts inside DIR and extended
+                      attributes are not copied.
   --initramfs FILE    a cpio archive, compressed or not, whose /init becomes PID 1
 
 Flags:
@@ -40,13 +45,15 @@ Flags:
                         none  nothing: a process in the cell can take over the
                               cell's kernel. The boundary between the cell and
                               the host is the same in all modes.
+  -i, --interactive   the command reads the standard input of paracell
+  -t, --tty           the command runs on a terminal: the one of paracell
   --env KEY=VALUE     add to the command's environment; may be repeated
   --workdir DIR       working directory of the command               (/)
   --hostname NAME     host name in the cell                          (cell)
   --name NAME         name of the cell in messages and /proc         (cell)
   --kernel FILE       guest kernel    (paracell-kernel beside this program)
   --kernel-arg ARG    add to the kernel command line; may be repeated
-  -v                  show the kernel's log on the console, and figures at the end
+  -v                  show the kernel's log and, at the end, figures on standard error
 
 Example:
   paracell run --memory 1G --rootfs ./debian -- /bin/sh -c 'uname -a'
@@ -82,6 +89,12 @@ func parseRun(args []string) (config.Cell, error) {
 	fs := newFlags("run")
 	fs.StringVar(&c.Rootfs, "rootfs", "", "")
 	fs.StringVar(&c.Initramfs, "initramfs", "", "")
+	fs.BoolVar(&c.CopyRootfs, "copy-rootfs", c.CopyRootfs, "")
+	fs.BoolVar(&c.ReadOnly, "read-only", false, "")
+	fs.BoolVar(&c.Interactive, "i", false, "")
+	fs.BoolVar(&c.Interactive, "interactive", false, "")
+	fs.BoolVar(&c.Terminal, "t", false, "")
+	fs.BoolVar(&c.Terminal, "tty", false, "")
 	fs.Var((*sizeFlag)(&c.Memory), "memory", "")
 	fs.IntVar(&c.Vcpus, "cpus", c.Vcpus, "")
 	fs.StringVar(&c.Isolation, "isolation", c.Isolation, "")
@@ -112,12 +125,30 @@ func runCell(args []string, stdout, stderr io.Writer) (int, error) {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
+	stdio := cell.IO{Stdout: stdout, Stderr: stderr, Log: stderr}
+	if spec.Initramfs != "" {
+		stdio.Log = stdout // it has nothing else
+	}
+	if spec.Interactive || spec.Terminal {
+		stdio.Stdin = os.Stdin
+	}
+	if spec.Terminal {
+		cols, rows, restore, err := rawTerminal(os.Stdin)
+		if err != nil {
+			return statusFailed, usageError{err}
+		}
+		defer restore()
+		stdio.Cols, stdio.Rows = cols, rows
+	}
 	begin := time.Now()
-	c, err := cell.Create(ctx, spec, stdout)
+	c, err := cell.Create(ctx, spec, stdio)
 	if err != nil {
 		return statusFailed, err
 	}
 	defer c.Close()
+	if spec.Terminal {
+		defer followSize(os.Stdin, c.Resize)()
+	}
 	created := time.Now()
 	if err := c.Start(ctx); err != nil {
 		return statusFailed, err

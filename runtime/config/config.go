@@ -41,6 +41,11 @@ type Cell struct {
 	// Rootfs is a directory that becomes the root file system, or Initramfs
 	// an archive that brings its own /init. Exactly one of them is set.
 	Rootfs, Initramfs string
+	// CopyRootfs gives the cell a copy of Rootfs in its memory instead of the
+	// directory itself.
+	CopyRootfs bool
+	// ReadOnly mounts Rootfs read-only.
+	ReadOnly bool
 
 	// Args is the command, with Rootfs only.
 	Args []string
@@ -50,6 +55,10 @@ type Cell struct {
 	Cwd string
 	// Hostname of the guest.
 	Hostname string
+	// Interactive connects the input of the command.
+	Interactive bool
+	// Terminal runs the command on a terminal.
+	Terminal bool
 }
 
 // Default is a cell with all defaults and neither a root nor a command.
@@ -67,10 +76,16 @@ func (c *Cell) Validate() error {
 		return errors.New("a root is needed: --rootfs DIR or --initramfs FILE")
 	case c.Rootfs != "" && c.Initramfs != "":
 		return errors.New("--rootfs and --initramfs exclude each other")
+	case c.Rootfs == "" && (c.CopyRootfs || c.ReadOnly):
+		return errors.New("--copy-rootfs and --read-only need --rootfs")
+	case c.CopyRootfs && c.ReadOnly:
+		return errors.New("--copy-rootfs and --read-only exclude each other: a copy is the cell's own")
 	case c.Rootfs != "" && len(c.Args) == 0:
 		return errors.New("a command is needed after --")
 	case c.Initramfs != "" && len(c.Args) != 0:
 		return errors.New("--initramfs runs the archive's own /init: a command can only be given with --rootfs")
+	case c.Initramfs != "" && (c.Interactive || c.Terminal):
+		return errors.New("--interactive and --tty need --rootfs")
 	case !path.IsAbs(c.Cwd):
 		return fmt.Errorf("--workdir %q: an absolute path is needed", c.Cwd)
 	}

@@ -73,15 +73,9 @@ func New(o Options) *Device {
 // Type implements virtio.Device.
 func (d *Device) Type() uint32 { return virtio.TypeConsole }
 
-// Features implements virtio.Device.
-func (d *Device) Features() uint64 {
-	d.sizeMu.Lock()
-	defer d.sizeMu.Unlock()
-	if d.cols == 0 || d.rows == 0 {
-		return 0
-	}
-	return featureSize
-}
+// Features implements virtio.Device. The size is always on offer, so that a
+// terminal whose size is not known at start can tell it later.
+func (d *Device) Features() uint64 { return featureSize }
 
 // QueueSizes implements virtio.Device.
 func (d *Device) QueueSizes() []int { return []int{queueSize, queueSize} }
@@ -107,8 +101,7 @@ func (d *Device) OnConfigChange(f func(config []byte)) {
 	d.sizeMu.Unlock()
 }
 
-// Resize tells the guest the size of the terminal. The guest listens only if
-// there was a size at start.
+// Resize tells the guest the size of the terminal.
 func (d *Device) Resize(cols, rows uint16) {
 	d.sizeMu.Lock()
 	defer d.sizeMu.Unlock()
