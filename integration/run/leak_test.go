@@ -44,7 +44,7 @@ func measure(t *testing.T, name string) footprint {
 }
 
 // settled waits until two measurements a while apart agree, and returns the
-// last. The warden ends what is too many in stock after a quiet second.
+// last. The warden ends what is too many in stock one to two quiet seconds later.
 func settled(t *testing.T, name string) footprint {
 	t.Helper()
 	var last footprint
@@ -54,7 +54,7 @@ func settled(t *testing.T, name string) footprint {
 			return now
 		}
 		last = now
-		time.Sleep(1500 * time.Millisecond)
+		time.Sleep(2500 * time.Millisecond)
 	}
 	t.Fatalf("no rest: %+v", last)
 	return last
@@ -68,7 +68,7 @@ func TestForkAndExecLeakNothing(t *testing.T) {
 		return fmt.Sprintf("i=0; while [ $i -lt %d ]; do /bin/true; i=$((i+1)); done; echo done; ", n)
 	}
 	args := append(paracell(t), "--name", name, "--rootfs", busyboxRoot(t), "--",
-		"sh", "-c", loop(500)+"sleep 10; "+loop(cycles)+"sleep 1000")
+		"sh", "-c", loop(500)+"sleep 15; "+loop(cycles)+"sleep 1000")
 	cmd := exec.Command(args[0], args[1:]...)
 	out, err := cmd.StdoutPipe()
 	if err != nil {

@@ -3,6 +3,7 @@
 package process
 
 import (
+	"runtime"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -15,7 +16,7 @@ func TestFaultsAreSeen(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Munmap(page)
-	if faults(func() { sink = page[0] }) {
+	if faults(func() { runtime.KeepAlive(page[0]) }) {
 		t.Error("a read faulted")
 	}
 	if !faults(func() { page[0] = 1 }) {
