@@ -205,6 +205,9 @@ func TestCellsSideBySide(t *testing.T) {
 	wg.Wait()
 }
 
+// unique makes the name of a cell that no other test run uses.
+func unique(name string) string { return fmt.Sprintf("%s-%d", name, os.Getpid()) }
+
 // cellProcesses returns the PIDs of the host processes of a named cell.
 func cellProcesses(t testing.TB, name string) []string {
 	t.Helper()
@@ -253,7 +256,7 @@ func background(t testing.TB, name, script string) *exec.Cmd {
 // TestNothingOutlivesTheCommand ends paracell in two ways.
 func TestNothingOutlivesTheCommand(t *testing.T) {
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
-		name := "outlive-" + strconv.Itoa(int(sig))
+		name := unique("outlive-" + strconv.Itoa(int(sig)))
 		cmd := background(t, name, "sleep 1000")
 		if n := len(cellProcesses(t, name)); n < 2 {
 			t.Errorf("%d host processes", n)
@@ -301,7 +304,8 @@ func ticks(t testing.TB, pids []string) (sum int) {
 
 // TestIdleCellCostsNoProcessorTime: below 0.1 % of a core.
 func TestIdleCellCostsNoProcessorTime(t *testing.T) {
-	const name, span = "idle", 12 * time.Second
+	const span = 12 * time.Second
+	name := unique("idle")
 	cmd := background(t, name, "sleep 1000")
 	pids := append(cellProcesses(t, name), strconv.Itoa(cmd.Process.Pid))
 	time.Sleep(2 * time.Second) // boot is over
