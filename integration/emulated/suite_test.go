@@ -30,6 +30,10 @@ var suite = []struct {
 	{pkg: "xgate/monitor/process", timeout: 10 * time.Minute},
 	{pkg: "vmm/process", assets: []string{"docs/jail.md"}},
 	{
+		pkg: "integration/run", run: "CommandSees", timeout: 10 * time.Minute,
+		assets: []string{"bin/paracell", "bin/paracell-init", "bin/paracell-kernel"},
+	},
+	{
 		pkg: "integration/conformance", run: "InCell", timeout: 20 * time.Minute,
 		assets: []string{"bin/paracell", "bin/paracell-init", "bin/paracell-kernel", "bin/quirks"},
 	},
@@ -42,7 +46,7 @@ func TestEmulatedSuite(t *testing.T) {
 		t.Run(strings.ReplaceAll(s.pkg, "/", "_"), func(t *testing.T) {
 			const guestTop = "/paracell"
 			exe := filepath.Join(t.TempDir(), "package.test")
-			build := exec.Command("go", "test", "-c", "-buildvcs=false", "-o", exe, "./"+s.pkg)
+			build := exec.Command("go", "test", "-c", "-trimpath", "-buildvcs=false", "-o", exe, "./"+s.pkg)
 			build.Dir = top
 			build.Env = append(os.Environ(), "CGO_ENABLED=0") // the machine has no libc
 			if out, err := build.CombinedOutput(); err != nil {

@@ -21,7 +21,13 @@ import (
 )
 
 // patience bounds one cell.
-const patience = time.Minute
+var patience = time.Minute
+
+func init() {
+	if testenv.Emulated() {
+		patience *= 5
+	}
+}
 
 // paracell returns the command line of a run, up to the flags of the test.
 func paracell(t testing.TB) []string {

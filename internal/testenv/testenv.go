@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"sync"
 	"testing"
 
@@ -70,19 +69,17 @@ func Isolation() platform.Isolation {
 	return platform.IsolationNone
 }
 
-// Top is the top directory of the source tree.
+// Top is the top directory of the source tree: tests run in the directory of
+// their package, in the emulated machine too.
 var Top = sync.OnceValue(func() string {
-	_, file, _, ok := runtime.Caller(0)
-	if ok && filepath.IsAbs(file) {
-		return filepath.Dir(filepath.Dir(filepath.Dir(file)))
-	}
-	// Built with -trimpath: tests run in their package's directory.
 	dir, err := os.Getwd()
-	for err == nil && dir != "/" {
+	if err != nil {
+		return ""
+	}
+	for ; dir != "/"; dir = filepath.Dir(dir) {
 		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
 			return dir
 		}
-		dir = filepath.Dir(dir)
 	}
 	return ""
 })
