@@ -37,6 +37,10 @@ var suite = []struct {
 		pkg: "integration/conformance", run: "InCell", timeout: 20 * time.Minute,
 		assets: []string{"bin/paracell", "bin/paracell-init", "bin/paracell-kernel", "bin/quirks"},
 	},
+	{
+		pkg: "integration/attack", run: "TestAttack",
+		assets: []string{"bin/paracell", "bin/paracell-init", "bin/paracell-kernel", "bin/attack"},
+	},
 }
 
 func TestEmulatedSuite(t *testing.T) {

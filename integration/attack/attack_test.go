@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package attack
+
+import (
+	"bytes"
+	"context"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/paracell/paracell/internal/testenv"
+	"github.com/paracell/paracell/vmm/platform"
+	monitor "github.com/paracell/paracell/xgate/monitor/process"
+	"github.com/paracell/paracell/xgate/scan"
+)
+
+const (
+	stopped   = 0
+	succeeded = 1
+)
+
+// attacks lists every program of this folder.
+var attacks = []struct {
+	name string
+	// keys: the attack meets nothing but protection keys, so without them
+	// it must not be tried for its own sake.
+	keys bool
+	// control holds what the output has to say when the attack is made
+	// without protection keys. It shows that the program would notice.
+	control []string
+	// open says why the attack is not stopped yet.
+	open string
+}{
+	{name: "host_call"},
+	{name: "gate_flags"},
+	{name: "gate_stack"},
+	{name: "gate_return"},
+	{name: "gate_step"},
+	{name: "gate_signals"},
+	{name: "map_window"},
+	{name: "deputy"},
+	{name: "pkeys"},
+	{name: "sigreturn"},
+	{name: "jump_syscall"},
+	{name: "read_memory", keys: true, control: []string{
+		"read kernel text", "read kernel data", "read kernel rodata", "read linear map", "read first page",
+		"read control area", "read monitor text", "read entry gate", "read monitor data", "read signal stack",
+	}},
+	{name: "write_memory", keys: true, control: []string{
+		"write kernel data", "write linear map", "write control area", "write selector",
+		"write exit registers", "write monitor data", "write signal stack",
+	}},
+	{name: "selector", keys: true, control: []string{"a call of the host", "wrote the selector"}},
+	{name: "jump_kernel", keys: true, control: []string{"memcpy read"}},
+	{name: "jump_wrpkru", keys: true},
+	{name: "jump_frame", keys: true},
+	{name: "jump_everywhere", keys: true},
+	{name: "wrpkru", keys: true, open: "executable pages of the user are not searched for wrpkru yet (rule 6 of docs/xgate.md)"},
+}
+
+// patience is how long all programs in one cell may take.
+func patience() time.Duration {
+	if testenv.Emulated() {
+		return 4 * time.Minute
+	}
+	return time.Minute
+}
+
+// programs returns the folder of the built programs.
+func programs(t *testing.T) string {
+	t.Helper()
+	if !testenv.Emulated() { // there is no compiler in the machine
+		testenv.Program(t, "gcc", "gcc")
+		build := exec.Command(testenv.Program(t, "make", "make"), "-s", "-C", filepath.Join(testenv.Top(), "integration", "attack", "programs"))
+		build.Env = slices.DeleteFunc(os.Environ(), func(e string) bool { return strings.HasPrefix(e, "MAKE") })
+		if out, err := build.CombinedOutput(); err != nil {
+			t.Fatalf("build the programs: %v\n%s", err, out)
+		}
+	}
+	dir := filepath.Join(testenv.Top(), "bin", "attack")
+	for _, a := range attacks {
+		if _, err := os.Stat(filepath.Join(dir, a.name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// arguments tells the programs what an attacker takes from the public files:
+// symbols of the kernel and the monitor, and where the monitor has its
+// privileged instructions.
+func arguments(t *testing.T, mode platform.Isolation) []string {
+	t.Helper()
+	image, err := monitor.Image()
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := symbols(t, bytes.NewReader(image), "monitor", "altstack", "in_user", "selector", "scratch_ax",
+		"gate_ip", "gate_saved", "exit_gate", "sig_entry", "sig_restorer", "_start")
+	kernel, err := os.ReadFile(testenv.Built(t, "paracell-kernel"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	args = append(args, symbols(t, bytes.NewReader(kernel), "kernel", "panic", "init_task", "linux_banner",
+		"commit_creds", "kernel_restart", "paracell_userspace", "memcpy")...)
+	for _, kind := range []scan.Kind{scan.WRPKRU, scan.Syscall} {
+		found, err := scan.Image(bytes.NewReader(image), kind, nil)
+		if err != nil || len(found) == 0 {
+			t.Fatalf("no %v in the monitor: %v", kind, err)
+		}
+		var list []string
+		for _, f := range found {
+			list = append(list, strconv.FormatUint(f.Addr, 16))
+		}
+		args = append(args, kind.String()+"="+strings.Join(list, ","))
+	}
+	isolation := "0"
+	if mode == platform.IsolationMPK {
+		isolation = "1"
+	}
+	return append(args, "isolation="+isolation)
+}
+
+func symbols(t *testing.T, r *bytes.Reader, prefix string, names ...string) []string {
+	t.Helper()
+	f, err := elf.NewFile(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := f.Symbols()
+	if err != nil {
+		t.Fatalf("symbols of the %s: %v", prefix, err)
+	}
+	found := map[string]string{}
+	for _, s := range all {
+		if slices.Contains(names, s.Name) {
+			found[s.Name] = fmt.Sprintf("%s.%s=%x", prefix, s.Name, s.Value)
+		}
+	}
+	for _, n := range names {
+		if found[n] == "" {
+			t.Fatalf("the %s has no symbol %s", prefix, n)
+		}
+	}
+	return slices.Sorted(maps.Values(found))
+}
+
+// cell runs programs one after the other in one cell and returns the status of
+// each that ended, and the whole output.
+func cell(t *testing.T, dir string, mode platform.Isolation, names []string) (map[string]int, string) {
+	t.Helper()
+	root := t.TempDir()
+	for _, d := range []string{"bin", "dev", "proc", "sys", "tmp"} {
+		if err := os.Mkdir(filepath.Join(root, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range append([]string{"runner"}, names...) {
+		image, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(root, "bin", name), image, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience())
+	defer cancel()
+	args := append([]string{"run", "--isolation", string(mode), "--rootfs", root, "--", "/bin/runner"}, names...)
+	args = append(append(args, "--"), arguments(t, mode)...)
+	cmd := exec.CommandContext(ctx, testenv.Built(t, "paracell"), args...)
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if ctx.Err() != nil {
+		t.Errorf("the cell did not end in time")
+	}
+	results := map[string]int{}
+	for line := range strings.Lines(string(out)) {
+		var name string
+		var status int
+		if n, _ := fmt.Sscanf(line, "result %s %d", &name, &status); n == 2 {
+			results[name] = status
+			t.Log(strings.TrimSpace(line))
+		}
+	}
+	return results, string(out)
+}
+
+// TestAttack makes the attacks that have to fail on this machine.
+func TestAttack(t *testing.T) {
+	testenv.Root(t)
+	testenv.Built(t, "paracell-kernel")
+	testenv.Built(t, "paracell-init")
+	mode := testenv.Isolation()
+	testenv.ProcessPlatform(t, mode)
+	dir := programs(t)
+	var names []string
+	for _, a := range attacks {
+		if mode == platform.IsolationMPK || !a.keys {
+			names = append(names, a.name)
+		}
+	}
+	results, out := cell(t, dir, mode, names)
+	for _, a := range attacks {
+		if !slices.Contains(names, a.name) {
+			continue
+		}
+		t.Run(a.name, func(t *testing.T) {
+			switch status, ended := results[a.name]; {
+			case !ended:
+				t.Error("no result: the cell ended before or in it")
+			case a.open != "" && status == succeeded:
+				t.Skipf("not yet defended: %s", a.open)
+			case a.open != "":
+				t.Errorf("status %d: if it is stopped now, it is open no more", status)
+			case status != stopped:
+				t.Errorf("status %d", status)
+			}
+		})
+	}
+	if t.Failed() {
+		t.Logf("output of the cell:\n%s", out)
+	}
+}
+
+// TestControl makes attacks with the defence switched off: they have to
+// succeed, or their failure proves nothing.
+func TestControl(t *testing.T) {
+	testenv.Root(t)
+	testenv.Built(t, "paracell-kernel")
+	testenv.Built(t, "paracell-init")
+	testenv.ProcessPlatform(t, platform.IsolationNone)
+	if testenv.Emulated() {
+		t.Skip("the control needs no protection keys: it runs on the host")
+	}
+	dir := programs(t)
+	for _, a := range attacks {
+		if a.control == nil {
+			continue
+		}
+		t.Run(a.name, func(t *testing.T) {
+			results, out := cell(t, dir, platform.IsolationNone, []string{a.name})
+			if status, ended := results[a.name]; ended && status != succeeded {
+				t.Errorf("status %d", status)
+			}
+			for _, want := range a.control {
+				if !strings.Contains(out, want) {
+					t.Errorf("it does not say %q", want)
+				}
+			}
+			if t.Failed() {
+				t.Logf("output of the cell:\n%s", out)
+			}
+		})
+	}
+}

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// A flood of signals while the gate is in use: every register has to keep its
+// value, and every call its result (rule 4).
+#include "attack.h"
+
+static volatile int ticks;
+
+static void on_tick(int sig)
+{
+	(void)sig;
+	ticks++;
+}
+
+int attack(void)
+{
+	struct sigaction sa = { .sa_handler = on_tick, .sa_flags = SA_ONSTACK | SA_RESTART };
+	struct itimerval every = { { 0, 100 }, { 0, 100 } };
+	const uint64_t *in = (uint64_t *)&jump_in, *out = (uint64_t *)&jump_out;
+	pid_t pid = getpid();
+	uint64_t x = 88172645463325252;
+	struct timespec t;
+	time_t end;
+
+	MUST(sigaction(SIGALRM, &sa, NULL));
+	MUST(setitimer(ITIMER_REAL, &every, NULL));
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	end = t.tv_sec + 3;
+	for (int rounds = 0; t.tv_sec < end; rounds++) {
+		for (size_t i = 0; i < 16; i++) {
+			x ^= x << 13;
+			x ^= x >> 7;
+			x ^= x << 17;
+			((uint64_t *)&jump_in)[i] = x;
+		}
+		jump_in.sp = (uint64_t)&landing_stack[512];
+		jump_in.flags = 2;
+		long result = gate(SYS_getpid, x, x + 1, x + 2);
+		if (result != pid)
+			GAINED("getpid gives %ld after %d rounds, %d signals", result, rounds, ticks);
+		for (size_t i = 1; i < 16; i++) /* all but rax; r11 is the flags */
+			if (i != offsetof(struct jump, r11) / 8 && out[i] != in[i])
+				GAINED("register %zu: %#lx, was %#lx, after %d rounds, %d signals", i, out[i], in[i], rounds, ticks);
+		clock_gettime(CLOCK_MONOTONIC, &t);
+	}
+	if (ticks < 10)
+		GIVE_UP("only %d signals", ticks);
+	return STOPPED;
+}

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// Single-step through the gate, by the trap flag and by ptrace: no stop may
+// show the inside of the gate, and the call has to work (rules 3 and 4).
+#include "attack.h"
+#include <sys/ptrace.h>
+#include <sys/user.h>
+
+static volatile int stops, wrong;
+
+static int in_monitor(uint64_t ip)
+{
+	return ip > GATE && ip >= PARACELL_WINDOW_BASE && ip < PARACELL_WINDOW_END;
+}
+
+static void on_step(int sig, siginfo_t *info, void *context)
+{
+	ucontext_t *uc = context;
+
+	(void)sig;
+	(void)info;
+	stops++;
+	if (in_monitor(uc->uc_mcontext.gregs[REG_RIP]))
+		wrong++;
+}
+
+static void by_flag(void)
+{
+	struct sigaction sa = { .sa_sigaction = on_step, .sa_flags = SA_SIGINFO | SA_ONSTACK };
+
+	MUST(sigaction(SIGTRAP, &sa, NULL));
+	for (int i = 0; i < 10; i++) {
+		jump_prepare(0);
+		jump_in.flags = 0x102;
+		stops = 0;
+		if (gate(SYS_getpid, 0, 0, 0) != getpid())
+			GAINED("getpid gives %ld with the trap flag", jump_out.ax);
+		if (stops < 20)
+			GIVE_UP("only %d stops", stops);
+		if (wrong)
+			GAINED("%d stops inside the gate", wrong);
+	}
+}
+
+static void by_ptrace(void)
+{
+	int status, seen = 0;
+	pid_t pid = MUST(fork());
+
+	if (pid == 0) {
+		signal(SIGTRAP, SIG_DFL);
+		ptrace(PTRACE_TRACEME, 0, 0, 0);
+		raise(SIGSTOP);
+		jump_prepare(0);
+		for (int i = 0; i < 3; i++)
+			if (gate(SYS_getpid, 0, 0, 0) != getpid())
+				_exit(SUCCEEDED);
+		_exit(STOPPED);
+	}
+	MUST(waitpid(pid, &status, 0));
+	while (WIFSTOPPED(status)) {
+		struct user_regs_struct regs;
+
+		MUST(ptrace(PTRACE_GETREGS, pid, 0, &regs));
+		if (in_monitor(regs.rip))
+			GAINED("a stop at %#llx", regs.rip);
+		seen += regs.rip == GATE;
+		MUST(ptrace(PTRACE_SINGLESTEP, pid, 0, 0));
+		MUST(waitpid(pid, &status, 0));
+	}
+	if (!WIFEXITED(status) || WEXITSTATUS(status) != STOPPED || seen != 3)
+		GAINED("traced: status %#x, %d stops at the gate", status, seen);
+}
+
+int attack(void)
+{
+	by_flag();
+	by_ptrace();
+	return STOPPED;
+}
