@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"strings"
 
@@ -19,6 +20,7 @@ import (
 	"github.com/paracell/paracell/runtime/initramfs"
 	"github.com/paracell/paracell/vmm/platform"
 	"github.com/paracell/paracell/vmm/process"
+	"github.com/paracell/paracell/vmm/virtiofs/passthrough"
 )
 
 // Platforms are all platforms, the preferred one first.
@@ -101,10 +103,29 @@ func (c *Cell) Wait(ctx context.Context) (platform.Exit, error) {
 	ctx, stop := c.devices.watch(ctx)
 	defer stop()
 	exit, err := c.machine.Wait(ctx)
+	if broken := context.Cause(c.devices.broken); broken != nil {
+		return exit, broken
+	}
 	if err != nil {
 		return exit, err
 	}
 	return exit, c.devices.drain(ctx)
+}
+
+// Listen waits for connections that the guest makes to a port of the host's
+// side. The listener fails when the cell ends.
+func (c *Cell) Listen(port uint32) (net.Listener, error) { return c.devices.sockets.Listen(port) }
+
+// AddRoot and AddVolume add a directory of the host, under a name that is not in
+// use, to the file systems agent.TagRoots and agent.TagVolumes of a cell with an
+// agent. While the cell runs nobody else may change what is in a root.
+func (c *Cell) AddRoot(name, dir string) error {
+	return c.devices.roots.AddShare(name, passthrough.Share{Dir: dir})
+}
+
+// AddVolume: see AddRoot.
+func (c *Cell) AddVolume(name, dir string, readOnly bool) error {
+	return c.devices.volumes.AddShare(name, passthrough.Share{Dir: dir, ReadOnly: readOnly})
 }
 
 // Resize tells the cell the size of its terminal.
@@ -122,7 +143,7 @@ func (c *Cell) Close() error {
 // kernelCmdline is the command line of the guest kernel.
 func kernelCmdline(spec config.Cell) string {
 	var args []string
-	if spec.Rootfs != "" {
+	if spec.Initramfs == "" {
 		args = append(args, "rdinit=/"+boot.InitPath)
 	}
 	if !spec.Verbose {
@@ -138,7 +159,10 @@ type image interface {
 }
 
 func rootImage(spec config.Cell) (image, error) {
-	if spec.Initramfs != "" {
+	switch {
+	case spec.Agent:
+		return packAgent()
+	case spec.Initramfs != "":
 		return openImage(spec.Initramfs)
 	}
 	return packRoot(spec)
@@ -198,6 +222,29 @@ func packRoot(spec config.Cell) (_ image, err error) {
 		err,
 		a.AddHostFile(boot.InitPath, 0o755, initPath),
 		a.AddFile(boot.SpecPath, 0o600, encoded),
+		a.AddCharDevice("dev/console", 0o600, 5, 1),
+	)
+	if err != nil {
+		a.Close()
+		return nil, err
+	}
+	return a, nil
+}
+
+// packAgent packs the agent and what it runs.
+func packAgent() (_ image, err error) {
+	agent, err := assets.Find(assets.Agent, "")
+	if err != nil {
+		return nil, err
+	}
+	crun, err := assets.Find(assets.Crun, "")
+	if err != nil {
+		return nil, err
+	}
+	a := &initramfs.Archive{}
+	err = errors.Join(
+		a.AddHostFile(boot.InitPath, 0o755, agent),
+		a.AddHostFile(boot.CrunPath, 0o755, crun),
 		a.AddCharDevice("dev/console", 0o600, 5, 1),
 	)
 	if err != nil {

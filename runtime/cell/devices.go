@@ -6,7 +6,9 @@ import (
 	"context"
 	"errors"
 	"sync/atomic"
+	"time"
 
+	agent "github.com/paracell/paracell/protos/agent/v1"
 	"github.com/paracell/paracell/runtime/config"
 	"github.com/paracell/paracell/vmm/platform"
 	"github.com/paracell/paracell/vmm/virtio"
@@ -24,6 +26,9 @@ const (
 	// terminalName is the virtio console in the guest's /dev. hvc0 is the
 	// kernel's own console.
 	terminalName = "hvc1"
+	// volumeTimeout is how long the guest relies on names and attributes of
+	// files that others can change.
+	volumeTimeout = time.Second
 )
 
 // devices are the virtio devices of a cell.
@@ -31,6 +36,10 @@ type devices struct {
 	list    []namedDevice
 	console *virtioconsole.Device // of a command with a terminal
 	streams *streams              // of one without
+	sockets *virtiovsock.Device
+
+	// Of a cell with an agent.
+	roots, volumes *passthrough.FS
 
 	// transport is nil until attach: the guest does not run before.
 	transport atomic.Pointer[transport.Transport]
@@ -46,10 +55,9 @@ type namedDevice struct {
 
 // newDevices makes the devices of a cell before there is a machine.
 func newDevices(spec config.Cell, stdio IO) (*devices, error) {
-	d := &devices{}
+	d := &devices{sockets: virtiovsock.New()}
 	d.broken, d.fail = context.WithCancelCause(context.Background())
-	sockets := virtiovsock.New()
-	d.list = []namedDevice{{"rng", virtiorng.New()}, {"vsock", sockets}}
+	d.list = []namedDevice{{"rng", virtiorng.New()}, {"vsock", d.sockets}}
 	switch {
 	case spec.Terminal:
 		d.console = virtioconsole.New(virtioconsole.Options{
@@ -58,22 +66,25 @@ func newDevices(spec config.Cell, stdio IO) (*devices, error) {
 		d.list = append(d.list, namedDevice{"console", d.console})
 	case spec.Rootfs != "":
 		var err error
-		if d.streams, err = newStreams(sockets, stdio); err != nil {
+		if d.streams, err = newStreams(d.sockets, stdio); err != nil {
 			d.close()
 			return nil, err
 		}
 	}
-	if spec.Rootfs == "" || spec.CopyRootfs {
-		return d, nil
-	}
-	fs, err := passthrough.New(
-		passthrough.Share{Dir: spec.Rootfs, ReadOnly: spec.ReadOnly},
-		passthrough.Options{Exclusive: true},
-	)
-	if err == nil {
-		var root *virtiofs.Device
-		if root, err = virtiofs.New(rootTag, fs); err == nil {
-			d.list = append(d.list, namedDevice{"root", root})
+	var err error
+	switch {
+	case spec.Agent:
+		d.roots = passthrough.NewShares(passthrough.Options{Exclusive: true})
+		d.volumes = passthrough.NewShares(passthrough.Options{Timeout: volumeTimeout})
+		err = errors.Join(d.addFS(agent.TagRoots, d.roots), d.addFS(agent.TagVolumes, d.volumes))
+	case spec.Rootfs != "" && !spec.CopyRootfs:
+		var fs *passthrough.FS
+		fs, err = passthrough.New(
+			passthrough.Share{Dir: spec.Rootfs, ReadOnly: spec.ReadOnly},
+			passthrough.Options{Exclusive: true},
+		)
+		if err == nil {
+			err = d.addFS(rootTag, fs)
 		}
 	}
 	if err != nil {
@@ -81,6 +92,16 @@ func newDevices(spec config.Cell, stdio IO) (*devices, error) {
 		return nil, err
 	}
 	return d, nil
+}
+
+// addFS adds a device for a file system, which it closes.
+func (d *devices) addFS(tag string, fs *passthrough.FS) error {
+	device, err := virtiofs.New(tag, fs)
+	if err != nil {
+		return err
+	}
+	d.list = append(d.list, namedDevice{tag, device})
+	return nil
 }
 
 func (d *devices) count() int { return len(d.list) }
