@@ -139,8 +139,17 @@ static void note_fault(struct uml_pt_regs *r)
 
 	fi->error_code = r->error_code;
 	fi->trap_no = r->trap_no;
-	if (r->trap_no == 14)
+	if (r->trap_no == 14) {
+		/* The host may lack a page that the guest's tables have. */
+		pte_t *pte = r->cr2 < TASK_SIZE ?
+			     virt_to_pte(current->mm, r->cr2) : NULL;
+
 		fi->cr2 = r->cr2;
+		fi->error_code &= ~(FAULT_EC_PRESENT | FAULT_EC_PKEY);
+		if (r->cr2 >= TASK_SIZE ||
+		    (pte && (pte_val(*pte) & _PAGE_PRESENT)))
+			fi->error_code |= FAULT_EC_PRESENT;
+	}
 }
 
 static void user_page_fault(struct uml_pt_regs *r)
