@@ -36,6 +36,7 @@ var imports = []struct {
 	{"xgate", []string{"xgate/..."}},
 	{"pager/ring", nil},
 	{"pager", []string{"pager/...", "vmm/memory", "golang.org/x/sys/..."}},
+	{"protos/gen", []string{"google.golang.org/protobuf/...", "github.com/bufbuild/protocompile/..."}},
 	{"protos", []string{"google.golang.org/protobuf/...", "github.com/containerd/ttrpc"}},
 	{"vmm/memory", []string{"golang.org/x/sys/..."}},
 	{"vmm/platform/platformtest", []string{"vmm/platform", "vmm/memory", "xgate/abi"}},
@@ -51,7 +52,7 @@ var imports = []struct {
 	{"runtime/cell", []string{"runtime/...", "vmm/...", "pager/...", "protos/...", "golang.org/x/sys/..."}},
 	{"runtime", []string{"runtime/...", "vmm/platform", "vmm/memory", "pager/...", "protos/...", "golang.org/x/sys/..."}},
 	{"shim", []string{"shim/...", "runtime/...", "protos/...", "github.com/...", "golang.org/x/..."}},
-	{"agent", []string{"agent/...", "protos/...", "github.com/containerd/...", "golang.org/x/sys/..."}},
+	{"agent", []string{"agent/...", "protos/...", "github.com/containerd/...", "github.com/opencontainers/runtime-spec/...", "golang.org/x/sys/..."}},
 	// Tests and tools of the project; nothing that is shipped imports them.
 	{"internal", []string{"internal/...", "vmm/...", "xgate/...", "golang.org/x/sys/..."}},
 	{"integration", []string{"..."}},

@@ -18,6 +18,8 @@ const (
 	Dir = ".paracell"
 	// InitPath is PID 1.
 	InitPath = Dir + "/init"
+	// CrunPath is what the agent makes containers with.
+	CrunPath = Dir + "/crun"
 	// SpecPath holds a Spec in JSON.
 	SpecPath = Dir + "/spec.json"
 	// ExitCodePath is the sysctl that takes the exit status (0 to 255) with

@@ -14,6 +14,9 @@ import (
 const (
 	Kernel = "paracell-kernel"
 	Init   = "paracell-init"
+	// Agent is PID 1 of a cell with containers, Crun makes them for it.
+	Agent = "paracell-agent"
+	Crun  = "paracell-crun"
 )
 
 // Find returns the path of an asset: explicit if it is not empty, otherwise the

@@ -47,6 +47,10 @@ type Cell struct {
 	// ReadOnly mounts Rootfs read-only.
 	ReadOnly bool
 
+	// Agent runs the agent as the cell's PID 1, which makes containers as it
+	// is told over a socket, instead of one command. Its root is its own.
+	Agent bool
+
 	// Args is the command, with Rootfs only.
 	Args []string
 	// Env is added to the default environment; KEY=VALUE.
@@ -71,6 +75,9 @@ func Default() Cell {
 
 // Validate says what is missing or contradictory.
 func (c *Cell) Validate() error {
+	if c.Agent {
+		return c.validateAgent()
+	}
 	switch {
 	case c.Rootfs == "" && c.Initramfs == "":
 		return errors.New("a root is needed: --rootfs DIR or --initramfs FILE")
@@ -93,6 +100,14 @@ func (c *Cell) Validate() error {
 		if k, _, ok := strings.Cut(e, "="); !ok || k == "" {
 			return fmt.Errorf("--env %q: KEY=VALUE is needed", e)
 		}
+	}
+	return nil
+}
+
+// validateAgent is Validate for a cell with an agent.
+func (c *Cell) validateAgent() error {
+	if c.Rootfs != "" || c.Initramfs != "" || len(c.Args) != 0 || c.Interactive || c.Terminal {
+		return errors.New("a cell with an agent has neither a root nor a command of its own")
 	}
 	return nil
 }

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package guest prepares the root of the agent and ends the cell.
+package guest
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	agent "github.com/paracell/paracell/protos/agent/v1"
+)
+
+// Paths in the agent's root.
+const (
+	// Cgroups is the hierarchy of control groups (version 2).
+	Cgroups = "/sys/fs/cgroup"
+	// RunDir has the state of containers.
+	RunDir = "/run/paracell"
+	// RootsDir has the root file systems of containers.
+	RootsDir = RunDir + "/roots"
+)
+
+type mountPoint struct {
+	source, target, fstype string
+	flags                  uintptr
+	data                   string
+}
+
+const secure = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+
+var mounts = []mountPoint{
+	{"proc", "/proc", "proc", secure, ""},
+	{"sysfs", "/sys", "sysfs", secure, ""},
+	{"cgroup2", Cgroups, "cgroup2", secure, "nsdelegate"},
+	{"devtmpfs", "/dev", "devtmpfs", unix.MS_NOSUID, "mode=755"},
+	{"devpts", "/dev/pts", "devpts", unix.MS_NOSUID | unix.MS_NOEXEC, "mode=620,gid=5,ptmxmode=666"},
+	{"tmpfs", "/tmp", "tmpfs", secure, "mode=1777"},
+	{"tmpfs", "/run", "tmpfs", unix.MS_NOSUID | unix.MS_NODEV, "mode=755"},
+	{agent.TagRoots, RootsDir, "virtiofs", 0, ""},
+	{agent.TagVolumes, agent.VolumesDir, "virtiofs", 0, ""},
+}
+
+// Prepare makes a root in which containers can be made.
+func Prepare() error {
+	if err := leaveInitramfs(); err != nil {
+		return fmt.Errorf("make the initramfs a root that can be left: %w", err)
+	}
+	for _, m := range mounts {
+		if err := os.MkdirAll(m.target, 0o755); err != nil {
+			return err
+		}
+		if err := unix.Mount(m.source, m.target, m.fstype, m.flags, m.data); err != nil {
+			return fmt.Errorf("mount %s on %s: %w", m.fstype, m.target, err)
+		}
+	}
+	if err := enableControllers(); err != nil {
+		return err
+	}
+	return loopbackUp()
+}
+
+// leaveInitramfs puts a second mount of the root over it: pivot_root refuses to
+// replace the first root of a kernel, and containers need that.
+func leaveInitramfs() error {
+	const dir = "/.root"
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	if err := unix.Mount("/", dir, "", unix.MS_BIND, ""); err != nil {
+		return err
+	}
+	if err := unix.Chdir(dir); err != nil {
+		return err
+	}
+	if err := unix.Mount(".", "/", "", unix.MS_MOVE, ""); err != nil {
+		return err
+	}
+	if err := unix.Chroot("."); err != nil {
+		return err
+	}
+	return unix.Chdir("/")
+}
+
+// enableControllers lets containers have what the kernel has.
+func enableControllers() error {
+	b, err := os.ReadFile(filepath.Join(Cgroups, "cgroup.controllers"))
+	if err != nil {
+		return err
+	}
+	for _, c := range strings.Fields(string(b)) {
+		if err := os.WriteFile(filepath.Join(Cgroups, "cgroup.subtree_control"), []byte("+"+c), 0); err != nil {
+			return fmt.Errorf("control group controller %s: %w", c, err)
+		}
+	}
+	return nil
+}
+
+// loopbackUp switches the loopback interface on, which a new kernel leaves off.
+func loopbackUp() error {
+	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("loopback interface: %w", err)
+	}
+	defer unix.Close(s)
+	request, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	request.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
+	if err := unix.IoctlIfreq(s, unix.SIOCSIFFLAGS, request); err != nil {
+		return fmt.Errorf("loopback interface: %w", err)
+	}
+	return nil
+}
+
+// PowerOff ends the cell. It does not return.
+func PowerOff() {
+	unix.Sync()
+	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF); err != nil {
+		fmt.Fprintf(os.Stderr, "paracell-agent: power off: %v\n", err)
+	}
+	os.Exit(1) // the kernel panics when PID 1 ends, which also ends the cell
+}

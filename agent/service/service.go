@@ -1,0 +1,452 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package service answers the host: it makes containers with crun and knows
+// their processes. Lock order: Service.mu, container.mu, process.mu.
+package service
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/containerd/errdefs"
+	"github.com/containerd/errdefs/pkg/errgrpc"
+	runc "github.com/containerd/go-runc"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/paracell/paracell/agent/guest"
+	"github.com/paracell/paracell/agent/reaper"
+	agent "github.com/paracell/paracell/protos/agent/v1"
+	"github.com/paracell/paracell/protos/boot"
+)
+
+// Service implements agent.AgentService.
+type Service struct {
+	reaper *reaper.Reaper
+	// powerOff is called by Shutdown.
+	powerOff func()
+
+	mu         sync.Mutex
+	containers map[string]*container
+}
+
+var _ agent.AgentService = (*Service)(nil)
+
+type container struct {
+	id     string
+	dir    string // bundle, process numbers, log
+	cgroup cgroup
+	runc   *runc.Runc
+	first  *process
+
+	mu    sync.Mutex
+	execs map[string]*process
+}
+
+// New returns a service without containers.
+func New(r *reaper.Reaper, powerOff func()) *Service {
+	runc.Monitor = r
+	return &Service{reaper: r, powerOff: powerOff, containers: map[string]*container{}}
+}
+
+var empty = &agent.Empty{}
+
+// answer gives an error its status code. This is the only place that does.
+func answer[T any](v T, err error) (T, error) {
+	if err != nil {
+		var none T
+		return none, errgrpc.ToGRPC(err)
+	}
+	return v, nil
+}
+
+// Hello implements agent.AgentService.
+func (s *Service) Hello(_ context.Context, r *agent.HelloRequest) (*agent.HelloResponse, error) {
+	if r.Hostname != "" {
+		if err := unix.Sethostname([]byte(r.Hostname)); err != nil {
+			return answer[*agent.HelloResponse](nil, fmt.Errorf("host name of the cell: %w", err))
+		}
+	}
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return answer[*agent.HelloResponse](nil, err)
+	}
+	return &agent.HelloResponse{Kernel: unix.ByteSliceToString(u.Release[:])}, nil
+}
+
+// Create implements agent.AgentService.
+func (s *Service) Create(ctx context.Context, r *agent.CreateRequest) (*agent.CreateResponse, error) {
+	return answer(s.create(ctx, r))
+}
+
+func (s *Service) create(ctx context.Context, r *agent.CreateRequest) (_ *agent.CreateResponse, err error) {
+	if !validID(r.Container) {
+		return nil, fmt.Errorf("container %q: %w: not a name", r.Container, errdefs.ErrInvalidArgument)
+	}
+	c := &container{
+		id:     r.Container,
+		dir:    filepath.Join(guest.RunDir, "containers", r.Container),
+		cgroup: cgroupOf(r.Container),
+		execs:  map[string]*process{},
+	}
+	s.mu.Lock()
+	if s.containers[c.id] != nil {
+		s.mu.Unlock()
+		return nil, fmt.Errorf("container %s: %w", c.id, errdefs.ErrAlreadyExists)
+	}
+	s.containers[c.id] = c // reserved
+	s.mu.Unlock()
+	defer func() {
+		if err != nil {
+			os.RemoveAll(c.dir)
+			s.mu.Lock()
+			delete(s.containers, c.id)
+			s.mu.Unlock()
+		}
+	}()
+	if err := c.writeBundle(r); err != nil {
+		return nil, fmt.Errorf("container %s: %w", c.id, err)
+	}
+	streams, err := openStreams(r.Stdio)
+	if err != nil {
+		return nil, err
+	}
+	pid, err := s.launch(c, newProcess("", streams), func(pidFile string) error {
+		return c.runc.Create(ctx, c.id, c.dir, &runc.CreateOpts{
+			IO: streams.io(), ConsoleSocket: streams.console(), PidFile: pidFile, NoNewKeyring: true,
+		})
+	})
+	if err != nil {
+		streams.close()
+		return nil, err
+	}
+	return &agent.CreateResponse{Pid: uint32(pid)}, nil
+}
+
+// validID says whether a name can be a file name of ours.
+func validID(id string) bool {
+	return id != "" && id != "." && id != ".." && !strings.ContainsAny(id, "/\x00")
+}
+
+func (c *container) writeBundle(r *agent.CreateRequest) error {
+	var spec specs.Spec
+	if err := json.Unmarshal(r.Spec, &spec); err != nil {
+		return fmt.Errorf("specification: %w: %w", errdefs.ErrInvalidArgument, err)
+	}
+	if spec.Root == nil || spec.Linux == nil || spec.Process == nil {
+		return fmt.Errorf("specification without root, process or linux: %w", errdefs.ErrInvalidArgument)
+	}
+	spec.Root.Path = filepath.Join(guest.RootsDir, filepath.Clean("/"+r.Root.GetPath()))
+	spec.Linux.CgroupsPath = "/" + c.id
+	b, err := json.Marshal(&spec)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(c.dir, 0o700); err != nil {
+		return err
+	}
+	c.runc = &runc.Runc{
+		Command: "/" + boot.CrunPath, Root: filepath.Join(guest.RunDir, "crun"),
+		Log: filepath.Join(c.dir, "log.json"), LogFormat: runc.JSON, ExtraArgs: []string{"--cgroup-manager=cgroupfs"},
+	}
+	return os.WriteFile(filepath.Join(c.dir, "config.json"), b, 0o600)
+}
+
+// launch makes a process with a command that writes its number into a file.
+func (s *Service) launch(c *container, p *process, run func(pidFile string) error) (int, error) {
+	done := s.reaper.Launch()
+	defer done()
+	pidFile := filepath.Join(c.dir, "pid-"+p.exec)
+	defer os.Remove(pidFile)
+	if err := run(pidFile); err != nil {
+		return 0, c.explain(err)
+	}
+	pid, err := runc.ReadPidFile(pidFile)
+	if err != nil {
+		return 0, fmt.Errorf("number of the new process: %w", err)
+	}
+	err = p.streams.started()
+	if p.exec == "" {
+		c.first = p
+	}
+	p.made(pid, s.reaper.Watch(pid))
+	return pid, err
+}
+
+// explain adds what crun has logged last to an error of it.
+func (c *container) explain(err error) error {
+	b, readErr := os.ReadFile(c.runc.Log)
+	if readErr != nil {
+		return err
+	}
+	lines := bytes.Split(bytes.TrimSpace(b), []byte("\n"))
+	var entry struct{ Msg string }
+	if json.Unmarshal(lines[len(lines)-1], &entry) != nil || entry.Msg == "" {
+		return err
+	}
+	return errors.New(entry.Msg)
+}
+
+func (s *Service) container(id string) (*container, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.containers[id]
+	if c == nil || c.first == nil {
+		return nil, fmt.Errorf("container %s: %w", id, errdefs.ErrNotFound)
+	}
+	return c, nil
+}
+
+func (s *Service) process(id, exec string) (*container, *process, error) {
+	c, err := s.container(id)
+	if err != nil {
+		return nil, nil, err
+	}
+	if exec == "" {
+		return c, c.first, nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p := c.execs[exec]
+	if p == nil {
+		return nil, nil, fmt.Errorf("process %s of container %s: %w", exec, id, errdefs.ErrNotFound)
+	}
+	return c, p, nil
+}
+
+// Exec implements agent.AgentService.
+func (s *Service) Exec(_ context.Context, r *agent.ExecRequest) (*agent.Empty, error) {
+	return answer(empty, s.exec(r))
+}
+
+func (s *Service) exec(r *agent.ExecRequest) error {
+	if !validID(r.Exec) {
+		return fmt.Errorf("process %q: %w: not a name", r.Exec, errdefs.ErrInvalidArgument)
+	}
+	c, err := s.container(r.Container)
+	if err != nil {
+		return err
+	}
+	var spec specs.Process
+	if err := json.Unmarshal(r.Process, &spec); err != nil {
+		return fmt.Errorf("process %s: %w: %w", r.Exec, errdefs.ErrInvalidArgument, err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.execs[r.Exec] != nil {
+		return fmt.Errorf("process %s of container %s: %w", r.Exec, c.id, errdefs.ErrAlreadyExists)
+	}
+	streams, err := openStreams(r.Stdio)
+	if err != nil {
+		return err
+	}
+	p := newProcess(r.Exec, streams)
+	p.spec = &spec
+	c.execs[r.Exec] = p
+	return nil
+}
+
+// Start implements agent.AgentService.
+func (s *Service) Start(ctx context.Context, r *agent.ProcessRequest) (*agent.StartResponse, error) {
+	return answer(s.start(ctx, r))
+}
+
+func (s *Service) start(ctx context.Context, r *agent.ProcessRequest) (*agent.StartResponse, error) {
+	c, p, err := s.process(r.Container, r.Exec)
+	if err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	again := p.started
+	p.started = true
+	p.mu.Unlock()
+	if again {
+		return nil, fmt.Errorf("process has been started before: %w", errdefs.ErrFailedPrecondition)
+	}
+	if p.exec == "" {
+		err = c.runc.Start(ctx, c.id)
+		if err != nil {
+			err = c.explain(err)
+		}
+	} else {
+		_, err = s.launch(c, p, func(pidFile string) error {
+			return c.runc.Exec(ctx, c.id, *p.spec, &runc.ExecOpts{
+				IO: p.streams.io(), ConsoleSocket: p.streams.console(), PidFile: pidFile, Detach: true,
+			})
+		})
+	}
+	if err != nil {
+		p.mu.Lock()
+		p.started = false
+		p.mu.Unlock()
+		return nil, err
+	}
+	return &agent.StartResponse{Pid: uint32(p.pid)}, nil
+}
+
+// Wait implements agent.AgentService.
+func (s *Service) Wait(ctx context.Context, r *agent.ProcessRequest) (*agent.WaitResponse, error) {
+	_, p, err := s.process(r.Container, r.Exec)
+	if err != nil {
+		return answer[*agent.WaitResponse](nil, err)
+	}
+	select {
+	case <-p.exited:
+	case <-ctx.Done():
+		return answer[*agent.WaitResponse](nil, ctx.Err())
+	}
+	return &agent.WaitResponse{
+		Status: uint32(p.status), ExitedAt: p.at.UnixNano(), Stdout: p.stdout, Stderr: p.stderr,
+	}, nil
+}
+
+// Kill implements agent.AgentService.
+func (s *Service) Kill(_ context.Context, r *agent.KillRequest) (*agent.Empty, error) {
+	c, p, err := s.process(r.Container, r.Exec)
+	if err == nil {
+		signal := unix.Signal(r.Signal)
+		if r.All && r.Exec == "" {
+			err = c.cgroup.kill(signal)
+		} else {
+			err = p.kill(signal)
+		}
+		if errors.Is(err, unix.ESRCH) {
+			err = fmt.Errorf("process has ended: %w", errdefs.ErrNotFound)
+		}
+	}
+	return answer(empty, err)
+}
+
+// Delete implements agent.AgentService.
+func (s *Service) Delete(ctx context.Context, r *agent.ProcessRequest) (*agent.Empty, error) {
+	return answer(empty, s.delete(ctx, r))
+}
+
+func (s *Service) delete(ctx context.Context, r *agent.ProcessRequest) error {
+	c, p, err := s.process(r.Container, r.Exec)
+	if err != nil {
+		return err
+	}
+	if err := p.removable(); err != nil {
+		return fmt.Errorf("%w: %w", errdefs.ErrFailedPrecondition, err)
+	}
+	if p.exec != "" {
+		c.mu.Lock()
+		delete(c.execs, p.exec)
+		c.mu.Unlock()
+		p.streams.close()
+		return nil
+	}
+	if err := c.runc.Delete(ctx, c.id, &runc.DeleteOpts{Force: true}); err != nil {
+		return c.explain(err)
+	}
+	s.mu.Lock()
+	delete(s.containers, c.id)
+	s.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, e := range c.execs {
+		e.streams.close()
+	}
+	p.streams.close()
+	return os.RemoveAll(c.dir)
+}
+
+// ResizePty implements agent.AgentService.
+func (s *Service) ResizePty(_ context.Context, r *agent.ResizePtyRequest) (*agent.Empty, error) {
+	_, p, err := s.process(r.Container, r.Exec)
+	if err == nil {
+		err = p.streams.resize(r.Width, r.Height)
+	}
+	return answer(empty, err)
+}
+
+// Pause implements agent.AgentService.
+func (s *Service) Pause(_ context.Context, r *agent.ContainerRequest) (*agent.Empty, error) {
+	c, err := s.container(r.Container)
+	if err == nil {
+		err = c.cgroup.freeze(true)
+	}
+	return answer(empty, err)
+}
+
+// Resume implements agent.AgentService.
+func (s *Service) Resume(_ context.Context, r *agent.ContainerRequest) (*agent.Empty, error) {
+	c, err := s.container(r.Container)
+	if err == nil {
+		err = c.cgroup.freeze(false)
+	}
+	return answer(empty, err)
+}
+
+// Update implements agent.AgentService.
+func (s *Service) Update(ctx context.Context, r *agent.UpdateRequest) (*agent.Empty, error) {
+	c, err := s.container(r.Container)
+	var resources specs.LinuxResources
+	if err == nil {
+		err = json.Unmarshal(r.Resources, &resources)
+	}
+	if err == nil {
+		if err = c.runc.Update(ctx, c.id, &resources); err != nil {
+			err = c.explain(err)
+		}
+	}
+	return answer(empty, err)
+}
+
+// Pids implements agent.AgentService.
+func (s *Service) Pids(_ context.Context, r *agent.ContainerRequest) (*agent.PidsResponse, error) {
+	c, err := s.container(r.Container)
+	if err != nil {
+		return answer[*agent.PidsResponse](nil, err)
+	}
+	pids, err := c.cgroup.pids()
+	if err != nil {
+		return answer[*agent.PidsResponse](nil, err)
+	}
+	execs := map[int]string{}
+	c.mu.Lock()
+	for id, p := range c.execs {
+		p.mu.Lock()
+		execs[p.pid] = id
+		p.mu.Unlock()
+	}
+	c.mu.Unlock()
+	answer := &agent.PidsResponse{}
+	for _, pid := range pids {
+		answer.Processes = append(answer.Processes, &agent.PidsResponse_Process{Pid: uint32(pid), Exec: execs[pid]})
+	}
+	return answer, nil
+}
+
+// Stats implements agent.AgentService.
+func (s *Service) Stats(_ context.Context, r *agent.ContainerRequest) (*agent.StatsResponse, error) {
+	c, err := s.container(r.Container)
+	if err != nil {
+		return answer[*agent.StatsResponse](nil, err)
+	}
+	return &agent.StatsResponse{Files: c.cgroup.stats()}, nil
+}
+
+// WaitOOM implements agent.AgentService.
+func (s *Service) WaitOOM(ctx context.Context, r *agent.WaitOOMRequest) (*agent.WaitOOMResponse, error) {
+	c, err := s.container(r.Container)
+	if err != nil {
+		return answer[*agent.WaitOOMResponse](nil, err)
+	}
+	kills, err := c.waitOOM(ctx, r.Seen)
+	return answer(&agent.WaitOOMResponse{Kills: kills}, err)
+}
+
+// Shutdown implements agent.AgentService.
+func (s *Service) Shutdown(context.Context, *agent.Empty) (*agent.Empty, error) {
+	s.powerOff()
+	return empty, nil
+}

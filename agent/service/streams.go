@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package service
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/containerd/console"
+	runc "github.com/containerd/go-runc"
+	"golang.org/x/sys/unix"
+
+	"github.com/paracell/paracell/agent/vsock"
+	agent "github.com/paracell/paracell/protos/agent/v1"
+)
+
+// terminalDrain is how long the end of a terminal's output is waited for after
+// its process has ended.
+const terminalDrain = time.Second
+
+// streams connects a process to the host. The process has pipes or a terminal,
+// not the sockets themselves: programs open /dev/stdout, which a socket refuses.
+type streams struct {
+	stdin, stdout, stderr *vsock.Conn
+
+	// The process's ends and ours, without a terminal.
+	theirs [3]*os.File
+	input  *os.File
+	out    [2]*output
+
+	socket *runc.Socket
+	tty    console.Console
+}
+
+// openStreams connects to the ports of the host and makes what the process gets.
+func openStreams(io *agent.Stdio) (s *streams, err error) {
+	s = &streams{}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	for _, d := range []struct {
+		port uint32
+		conn **vsock.Conn
+	}{{io.GetStdin(), &s.stdin}, {io.GetStdout(), &s.stdout}, {io.GetStderr(), &s.stderr}} {
+		if d.port == 0 {
+			continue
+		}
+		if *d.conn, err = vsock.Dial(d.port); err != nil {
+			return s, err
+		}
+	}
+	if io.GetTerminal() {
+		s.socket, err = runc.NewTempConsoleSocket()
+		return s, err
+	}
+	return s, s.pipes()
+}
+
+func (s *streams) pipes() (err error) {
+	if s.stdin == nil {
+		s.theirs[0], err = os.Open(os.DevNull)
+	} else {
+		s.theirs[0], s.input, err = os.Pipe()
+	}
+	if err != nil {
+		return err
+	}
+	for i, conn := range []*vsock.Conn{s.stdout, s.stderr} {
+		if conn == nil {
+			if s.theirs[i+1], err = os.OpenFile(os.DevNull, os.O_WRONLY, 0); err != nil {
+				return err
+			}
+			continue
+		}
+		var r *os.File
+		if r, s.theirs[i+1], err = os.Pipe(); err != nil {
+			return err
+		}
+		s.out[i] = newOutput(r, conn)
+	}
+	return nil
+}
+
+// started begins to copy, when the process has been made.
+func (s *streams) started() error {
+	if s.socket != nil {
+		tty, err := s.socket.ReceiveMaster()
+		if err != nil {
+			return fmt.Errorf("terminal of the process: %w", err)
+		}
+		s.tty = tty
+		// A file of its own, with the poller: reads of a console block a thread.
+		fd, err := unix.FcntlInt(tty.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		if err := unix.SetNonblock(fd, true); err != nil {
+			return err
+		}
+		f := os.NewFile(uintptr(fd), "terminal")
+		if s.stdin != nil {
+			go copyInput(f, s.stdin, false)
+		}
+		s.out[0] = newOutput(f, s.stdout)
+		go s.out[0].copy()
+		return nil
+	}
+	s.closeTheirs()
+	if s.stdin != nil {
+		go copyInput(s.input, s.stdin, true)
+	}
+	for _, o := range s.out {
+		if o != nil {
+			go o.copy()
+		}
+	}
+	return nil
+}
+
+func (s *streams) closeTheirs() {
+	for i, f := range s.theirs {
+		if f != nil {
+			f.Close()
+			s.theirs[i] = nil
+		}
+	}
+}
+
+// written returns how much the process has written, when it has ended.
+func (s *streams) written() (stdout, stderr uint64) {
+	if s.tty != nil {
+		select {
+		case <-s.out[0].done:
+		case <-time.After(terminalDrain):
+		}
+		return s.out[0].total(), 0
+	}
+	if s.out[0] != nil {
+		stdout = s.out[0].total()
+	}
+	if s.out[1] != nil {
+		stderr = s.out[1].total()
+	}
+	return stdout, stderr
+}
+
+func (s *streams) resize(width, height uint32) error {
+	if s.tty == nil {
+		return errors.New("the process has no terminal")
+	}
+	return s.tty.Resize(console.WinSize{Width: uint16(width), Height: uint16(height)})
+}
+
+func (s *streams) close() {
+	s.closeTheirs()
+	if s.socket != nil {
+		s.socket.Close()
+	}
+	if s.tty != nil {
+		s.tty.Close()
+	}
+	for _, o := range s.out {
+		if o != nil {
+			o.from.Close()
+		}
+	}
+	if s.input != nil {
+		s.input.Close()
+	}
+	for _, c := range []*vsock.Conn{s.stdin, s.stdout, s.stderr} {
+		if c != nil {
+			c.Close()
+		}
+	}
+}
+
+// console is what a runtime's command line gets.
+func (s *streams) console() runc.ConsoleSocket {
+	if s.socket == nil {
+		return nil
+	}
+	return s.socket
+}
+
+// io is what a runtime's command inherits and hands to the process.
+func (s *streams) io() runc.IO {
+	if s.socket != nil {
+		return nil
+	}
+	return inherited{s}
+}
+
+type inherited struct{ s *streams }
+
+func (i inherited) Close() error          { return nil }
+func (i inherited) Stdin() io.WriteCloser { return nil }
+func (i inherited) Stdout() io.ReadCloser { return nil }
+func (i inherited) Stderr() io.ReadCloser { return nil }
+func (i inherited) Set(cmd *exec.Cmd) {
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = i.s.theirs[0], i.s.theirs[1], i.s.theirs[2]
+}
+
+// copyInput ends the process's input when the host does. A terminal has no end.
+func copyInput(to *os.File, from *vsock.Conn, end bool) {
+	_, _ = io.Copy(struct{ io.Writer }{to}, from)
+	if end {
+		to.Close()
+	}
+}
+
+// output copies what a process writes and counts it.
+type output struct {
+	from *os.File
+	to   *vsock.Conn // nil throws it away
+	done chan struct{}
+
+	mu   sync.Mutex // held while reading, so that total is exact
+	read uint64
+}
+
+func newOutput(from *os.File, to *vsock.Conn) *output {
+	return &output{from: from, to: to, done: make(chan struct{})}
+}
+
+func (o *output) copy() {
+	defer close(o.done)
+	buf := make([]byte, 32<<10)
+	for {
+		n := o.next(buf)
+		if n <= 0 {
+			break
+		}
+		if o.to == nil {
+			continue
+		}
+		if _, err := o.to.Write(buf[:n]); err != nil {
+			o.to = nil // the process must not block because nobody listens
+		}
+	}
+	if o.to != nil {
+		_ = o.to.CloseWrite()
+	}
+}
+
+func (o *output) next(buf []byte) int {
+	raw, err := o.from.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	n := 0
+	err = raw.Read(func(fd uintptr) bool {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		for {
+			n, err = syscall.Read(int(fd), buf)
+			if !errors.Is(err, unix.EINTR) {
+				break
+			}
+		}
+		if n > 0 {
+			o.read += uint64(n)
+		}
+		return !errors.Is(err, unix.EAGAIN)
+	})
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// total is what has been written so far, copied or not.
+func (o *output) total() uint64 {
+	raw, err := o.from.SyscallConn()
+	if err != nil {
+		return o.read
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	waiting := 0
+	_ = raw.Control(func(fd uintptr) {
+		if n, err := unix.IoctlGetInt(int(fd), unix.TIOCINQ); err == nil {
+			waiting = n
+		}
+	})
+	return o.read + uint64(waiting)
+}
