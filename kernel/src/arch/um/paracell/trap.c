@@ -228,6 +228,10 @@ void paracell_user_fault(struct uml_pt_regs *r)
 	case 6:
 		force_sig_fault(SIGILL, ILL_ILLOPN, ip);
 		break;
+	case 7:
+		/* AMX, which the host has not been asked for. */
+		force_sig_fault(SIGILL, ILL_ILLOPC, ip);
+		break;
 	case 14:
 		user_page_fault(r);
 		break;
@@ -237,6 +241,10 @@ void paracell_user_fault(struct uml_pt_regs *r)
 		break;
 	case 17:
 		force_sig_fault(SIGBUS, BUS_ADRALN, NULL);
+		break;
+	case 18:
+		/* The host cannot give the memory behind a guest page. */
+		force_sig_fault(SIGBUS, BUS_OBJERR, (void __user *)r->cr2);
 		break;
 	case 11:
 	case 12:
