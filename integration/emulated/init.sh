@@ -8,7 +8,7 @@ export PATH=/bin:/sbin:/usr/bin:/usr/sbin:/usr/local/bin HOME=/root TERM=linux
 if [ "$1" != moved ]; then
 	mkdir /.root
 	mount --bind / /.root
-	cd /.root
+	cd /.root || exit 1
 	mount --move . /
 	exec chroot . /init moved
 fi
