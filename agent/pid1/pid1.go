@@ -55,6 +55,9 @@ func run(root string) (int, error) {
 			complain(err)
 		}
 	}
+	if err := bringUp(); err != nil {
+		complain(err)
+	}
 	if spec.Hostname != "" {
 		if err := unix.Sethostname([]byte(spec.Hostname)); err != nil {
 			complain(fmt.Errorf("set hostname: %w", err))
@@ -73,6 +76,9 @@ func run(root string) (int, error) {
 	stdio.drain(spec)
 	return status, err
 }
+
+// bringUp prepares the network; tests, which run on the host, leave it out.
+var bringUp = loopbackUp
 
 // mountPoint is a file system that every command expects.
 type mountPoint struct {
