@@ -6,6 +6,7 @@
 #include <linux/init.h>
 #include <asm/paracell.h>
 
+struct mm_struct;
 struct uml_pt_regs;
 
 void paracell_switch(unsigned long *prev_ksp, unsigned long next_ksp);
@@ -19,6 +20,9 @@ void __init paracell_start(struct paracell_control *control);
 
 int handle_page_fault(unsigned long address, bool write, bool exec, bool user,
 		      int *code_out);
+
+/* The monitor has dropped all of the host's mappings of mm. */
+void paracell_tlb_dropped(struct mm_struct *mm);
 
 /* A user fault on an entry that is present: the host has lost it. */
 void paracell_remap(struct mm_struct *mm, unsigned long address);

@@ -191,6 +191,7 @@ void __noreturn paracell_userspace(void)
 			break;
 		case PARACELL_EXIT_FLUSHED:
 			/* Nothing is mapped: every page comes back by fault. */
+			paracell_tlb_dropped(mm);
 			local_irq_enable();
 			break;
 		case PARACELL_EXIT_ATTACK:

@@ -39,15 +39,16 @@ void paracell_mark_dirty(struct mm_struct *mm, unsigned long start,
 			(struct paracell_dirty){ start, end, flush };
 		return;
 	}
-	/* Full: one range that covers all and removes what it has to. */
+	/* Full: one range that covers all. */
 	d = &ctx->dirty[0];
 	for (i = 1; i < ctx->nr_dirty; i++) {
 		d->start = min(d->start, ctx->dirty[i].start);
 		d->end = max(d->end, ctx->dirty[i].end);
+		d->flush |= ctx->dirty[i].flush;
 	}
 	d->start = min(d->start, start);
 	d->end = max(d->end, end);
-	d->flush = true;
+	d->flush |= flush;
 	ctx->nr_dirty = 1;
 }
 EXPORT_SYMBOL_GPL(paracell_mark_dirty);
@@ -148,7 +149,7 @@ static void sync_pte(struct sync *s, pte_t *ptep, unsigned long addr)
 		*ptep = pte_clear_flags(pte, _PAGE_SYNC_MASK);
 }
 
-/* First address after addr that is not covered by the absent table entry. */
+/* First address after addr that is not covered by a table entry of that size. */
 static unsigned long skip(unsigned long addr, unsigned long end, unsigned long size)
 {
 	unsigned long next = (addr + size) & ~(size - 1);
@@ -156,39 +157,47 @@ static unsigned long skip(unsigned long addr, unsigned long end, unsigned long s
 	return next - 1 < end - 1 ? next : end;
 }
 
+/*
+ * The entry for addr, or NULL where there is no table for it. [addr, *next)
+ * is covered by the same table, or by its absence.
+ */
+static pte_t *table_at(struct mm_struct *mm, unsigned long addr,
+		       unsigned long end, unsigned long *next)
+{
+	p4d_t *p4d = p4d_offset(pgd_offset(mm, addr), addr);
+	pud_t *pud;
+	pmd_t *pmd;
+
+	*next = skip(addr, end, PGDIR_SIZE);
+	if (p4d_none(*p4d))
+		return NULL;
+	*next = skip(addr, end, PUD_SIZE);
+	pud = pud_offset(p4d, addr);
+	if (pud_none(*pud))
+		return NULL;
+	*next = skip(addr, end, PMD_SIZE);
+	pmd = pmd_offset(pud, addr);
+	if (pmd_none(*pmd))
+		return NULL;
+	return pte_offset_kernel(pmd, addr);
+}
+
 static void sync_range(struct sync *s, struct mm_struct *mm,
 		       unsigned long addr, unsigned long end)
 {
-	while (addr < end && !s->full) {
-		p4d_t *p4d = p4d_offset(pgd_offset(mm, addr), addr);
-		unsigned long next;
-		pud_t *pud;
-		pmd_t *pmd;
-		pte_t *pte;
+	unsigned long next;
+	pte_t *pte;
 
-		if (p4d_none(*p4d)) {
-			next = skip(addr, end, PGDIR_SIZE);
-			goto absent;
+	while (addr < end && !s->full) {
+		pte = table_at(mm, addr, end, &next);
+		if (!pte) {
+			if (s->flush)
+				emit(s, PARACELL_OP_UNMAP, 0, addr, next - addr, 0);
+			addr = next;
+			continue;
 		}
-		pud = pud_offset(p4d, addr);
-		if (pud_none(*pud)) {
-			next = skip(addr, end, PUD_SIZE);
-			goto absent;
-		}
-		pmd = pmd_offset(pud, addr);
-		if (pmd_none(*pmd)) {
-			next = skip(addr, end, PMD_SIZE);
-			goto absent;
-		}
-		next = skip(addr, end, PMD_SIZE);
-		pte = pte_offset_kernel(pmd, addr);
 		for (; addr < next && !s->full; addr += PAGE_SIZE, pte++)
 			sync_pte(s, pte, addr);
-		continue;
-absent:
-		if (s->flush)
-			emit(s, PARACELL_OP_UNMAP, 0, addr, next - addr, 0);
-		addr = next;
 	}
 }
 
@@ -196,15 +205,22 @@ absent:
 static void mark_unmapped(struct mm_struct *mm, unsigned long addr,
 			  unsigned long end)
 {
-	while (addr < end) {
-		pte_t *pte = virt_to_pte(mm, addr);
-		unsigned long next = skip(addr, end, PMD_SIZE);
+	unsigned long next;
+	pte_t *pte;
 
+	for (; addr < end; addr = next) {
+		pte = table_at(mm, addr, end, &next);
 		for (; pte && addr < next; addr += PAGE_SIZE, pte++)
 			if (pte_present(*pte))
 				*pte = pte_set_flags(*pte, _PAGE_SYNC_MASK);
-		addr = next;
 	}
+}
+
+/* The host has dropped all mappings of an address space. */
+void paracell_tlb_dropped(struct mm_struct *mm)
+{
+	mark_unmapped(mm, PARACELL_USER_MIN, TASK_SIZE);
+	mm->context.nr_dirty = 0;
 }
 
 /*
@@ -245,32 +261,48 @@ void paracell_tlb_sync(struct mm_struct *mm)
 	ctx->nr_dirty = 0;
 }
 
+/* True if b can be mapped in one run behind a, once both have been accessed. */
+static bool same_run(pte_t a, pte_t b)
+{
+	return pte_present(a) && pte_present(b) && pte_pfn(b) == pte_pfn(a) + 1 &&
+	       host_prot(pte_mkyoung(a)) == host_prot(pte_mkyoung(b));
+}
+
 /*
  * The user faulted on an address whose entry is present. The host may have
- * lost it (it is a cache), so map it again, and present neighbours with it.
+ * lost it (it is a cache), so map it again, and with it the neighbours that
+ * fit into the same host call: after a fork or a flush all of them wait for
+ * their first access, and a fault for each would cost more than page reclaim
+ * can win from knowing.
  */
 void paracell_remap(struct mm_struct *mm, unsigned long address)
 {
-	unsigned long addr = address & ~(16 * PAGE_SIZE - 1);
-	unsigned long end = addr + 16 * PAGE_SIZE;
+	unsigned long addr = address & PAGE_MASK;
 	pte_t *pte = virt_to_pte(mm, addr);
-	pte_t *hit;
+	long first, last, lowest, highest, i;
 
-	if (!pte)
+	if (!pte || !pte_present(*pte))
 		return;
-	hit = pte + ((address - addr) >> PAGE_SHIFT);
-	if (pte_present(*hit))
-		*hit = pte_set_flags(*hit, _PAGE_SYNC_MASK);
-	paracell_mark_dirty(mm, addr, end, false);
+	highest = PTRS_PER_PTE - 1 - pte_index(addr);
+	lowest = -(long)pte_index(addr);
+	for (first = 0; first > max(lowest, -32L); first--)
+		if (!same_run(pte[first - 1], pte[first]))
+			break;
+	for (last = 0; last < min(highest, 32L); last++)
+		if (!same_run(pte[last], pte[last + 1]))
+			break;
+	for (i = first; i <= last; i++)
+		pte[i] = pte_set_flags(pte_mkyoung(pte[i]), _PAGE_SYNC_MASK);
+	paracell_mark_dirty(mm, addr + first * PAGE_SIZE,
+			    addr + (last + 1) * PAGE_SIZE, false);
 }
 
+/*
+ * Asked for after a fork, whose changes of permissions set_ptes() has noted, and
+ * when an address space goes, which is not entered again.
+ */
 void flush_tlb_mm(struct mm_struct *mm)
 {
-	struct vm_area_struct *vma;
-	VMA_ITERATOR(vmi, mm, 0);
-
-	for_each_vma(vmi, vma)
-		paracell_mark_dirty(mm, vma->vm_start, vma->vm_end, true);
 }
 
 void flush_tlb_all(void)
