@@ -40,6 +40,14 @@ SECTIONS
 		*(.text.unlikely.*)
 		*(.altinstr_aux)
 		*(.fixup)
+		/*
+		 * Room for what must not stay where it is, because its bytes hold
+		 * an instruction that only gates may have (xgate/scrub).
+		 */
+		. = ALIGN(64);
+		__xgate_thunks = .;
+		. += 0x2000;
+		__xgate_thunks_end = .;
 	} :text = 0xcccccccc
 	/* Init text stays with the text: pages of it are not worth a segment. */
 	.init.text : {
