@@ -100,7 +100,46 @@ static void show_user_fault(struct uml_pt_regs *r, const char *what)
  * first touch: the next pages come with it, in one host call where they are
  * contiguous. A scattered touch stays one page.
  */
-#define ANON_AHEAD 16
+#define ANON_AHEAD_ORDER 4
+#define ANON_AHEAD (1 << ANON_AHEAD_ORDER)
+
+/* Zeroed, contiguous pages for the faults ahead; taken from the front. */
+static struct page *ahead_page;
+static unsigned int ahead_count;
+
+struct folio *arch_take_zeroed_folio(void);
+
+struct folio *arch_take_zeroed_folio(void)
+{
+	if (likely(!ahead_count))
+		return NULL;
+	ahead_count--;
+	return page_folio(ahead_page++);
+}
+
+/* Without them the faults take single pages, wherever those are. */
+static void stock_ahead(unsigned int count)
+{
+	unsigned int i;
+
+	if (ahead_count || count < 2)
+		return;
+	ahead_page = alloc_pages((GFP_HIGHUSER_MOVABLE | __GFP_NOWARN) & ~__GFP_RECLAIM,
+				 ANON_AHEAD_ORDER);
+	if (!ahead_page)
+		return;
+	split_page(ahead_page, ANON_AHEAD_ORDER);
+	for (i = count; i < ANON_AHEAD; i++)
+		__free_page(ahead_page + i);
+	memset(page_address(ahead_page), 0, count * PAGE_SIZE);
+	ahead_count = count;
+}
+
+static void drop_ahead(void)
+{
+	for (; ahead_count; ahead_count--)
+		__free_page(ahead_page++);
+}
 
 static void fault_ahead(struct mm_struct *mm, unsigned long address)
 {
@@ -119,8 +158,10 @@ static void fault_ahead(struct mm_struct *mm, unsigned long address)
 	    !userfaultfd_armed(vma)) {
 		end = min(vma->vm_end, (addr + ANON_AHEAD * PAGE_SIZE) &
 			  ~(ANON_AHEAD * PAGE_SIZE - 1));
-		for (addr += PAGE_SIZE, pte += 2; addr < end;
-		     addr += PAGE_SIZE, pte++) {
+		addr += PAGE_SIZE;
+		if (addr < end)
+			stock_ahead((end - addr) >> PAGE_SHIFT);
+		for (pte += 2; addr < end; addr += PAGE_SIZE, pte++) {
 			if (!pte_none(*pte))
 				break;
 			if (handle_mm_fault(vma, addr, FAULT_FLAG_WRITE |
@@ -128,6 +169,7 @@ static void fault_ahead(struct mm_struct *mm, unsigned long address)
 			    (VM_FAULT_ERROR | VM_FAULT_RETRY | VM_FAULT_COMPLETED))
 				break;
 		}
+		drop_ahead();
 	}
 	mmap_read_unlock(mm);
 }
