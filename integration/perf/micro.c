@@ -57,13 +57,20 @@ static inline long raw_call(long nr, long a, long b, long c)
 }
 
 /* A system call through the gate: the return address goes in rcx. */
-static inline long gate_call(long nr, long a, long b, long c)
+static inline long gate_call4(long nr, long a, long b, long c, long d)
 {
+	register long r10 asm("r10") = d;
+
 	asm volatile("lea 1f(%%rip), %%rcx\n jmp *%[gate]\n 1:"
 		     : "+a"(nr)
-		     : "D"(a), "S"(b), "d"(c), [gate] "r"(gate)
+		     : "D"(a), "S"(b), "d"(c), "r"(r10), [gate] "r"(gate)
 		     : "rcx", "r11", "memory");
 	return nr;
+}
+
+static inline long gate_call(long nr, long a, long b, long c)
+{
+	return gate_call4(nr, a, b, c, 0);
 }
 
 /* A benchmark does n operations and returns the nanoseconds they took; what it
@@ -329,6 +336,14 @@ static double pread_4k(long n)
 	return MEASURE(n, MUST(pread(fd, buf, PAGE, i % 1024 * PAGE)));
 }
 
+static double pread_4k_gate(long n)
+{
+	static char buf[PAGE];
+	int fd = cached_file(1024);
+
+	return MEASURE(n, gate_call4(SYS_pread64, fd, (long)buf, PAGE, i % 1024 * PAGE));
+}
+
 static volatile long signals;
 static void on_signal(int sig) { (void)sig; signals++; }
 
@@ -391,6 +406,7 @@ static const struct bench {
 	{ "stat", stat_file, 20000, 0 },
 	{ "open_read_close", open_read_close, 10000, 0 },
 	{ "pread_4k", pread_4k, 20000, 0 },
+	{ "pread_4k_gate", pread_4k_gate, 20000, 1 },
 	{ "signal_handler", signal_handler, 10000, 0 },
 	{ "mprotect_fault", mprotect_fault, 3000, 0 },
 };
