@@ -33,13 +33,13 @@ func report(pairs ...string) string {
 func TestCompare(t *testing.T) {
 	sides := []side{
 		fake(t, "host",
-			report("getpid_raw", "100", "pread_4k", "900"),
-			report("getpid_raw", "300", "pread_4k", "1000"),
-			report("getpid_raw", "110", "pread_4k", "1100")),
+			report("getpid_raw", "100", "fork_exec", "900"),
+			report("getpid_raw", "300", "fork_exec", "1000"),
+			report("getpid_raw", "110", "fork_exec", "1100")),
 		fake(t, "cell",
-			"a line of the console\n"+report("getpid_gate", "60", "getpid_raw", "700", "pread_4k", "2000"),
-			report("getpid_gate", "66", "getpid_raw", "770", "pread_4k", "2000")+"\x00trailing",
-			report("getpid_gate", "99", "getpid_raw", "800", "pread_4k", "2000")),
+			"a line of the console\n"+report("getpid_gate", "60", "getpid_raw", "700", "fork_exec", "2500"),
+			report("getpid_gate", "66", "getpid_raw", "770", "fork_exec", "2500")+"\x00trailing",
+			report("getpid_gate", "99", "getpid_raw", "800", "fork_exec", "2500")),
 	}
 	rows, err := compare(t.Context(), 3, sides)
 	if err != nil {
@@ -47,13 +47,13 @@ func TestCompare(t *testing.T) {
 	}
 	var text strings.Builder
 	missed := table(&text, rows, sides)
-	if got := strings.Join(missed, " "); got != "pread_4k" {
+	if got := strings.Join(missed, " "); got != "fork_exec" {
 		t.Errorf("missed %q", got)
 	}
 	const want = `| | host | cell | ratio | target |
 |---|---|---|---|---|
 | getpid raw | 110 ns | 770 ns | 7.00 | 8.0 |
-| pread 4k | 1.00 us | 2.00 us | 2.00 | 1.3 missed |
+| fork exec | 1.00 us | 2.50 us | 2.50 | 2.0 missed |
 | getpid gate | | 66 ns | 0.60 | 0.7 |
 `
 	if text.String() != want {
