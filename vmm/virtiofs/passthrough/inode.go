@@ -209,14 +209,23 @@ func (fs *FS) Forget(id, lookups uint64) {
 	fs.descs.forget(n)
 }
 
-// path returns an O_PATH descriptor of n, which the caller puts.
+// path returns a descriptor of n for calls on what it is, not on its content;
+// it is an O_PATH one while n has a name. The caller puts it.
 func (fs *FS) path(n *inode) (*desc, error) {
 	if d := fs.descs.get(n, slotPath); d != nil {
 		return d, nil
 	}
 	fs.tree.RLock()
 	defer fs.tree.RUnlock()
-	return fs.pathLocked(n)
+	d, err := fs.pathLocked(n)
+	if err == unix.ESTALE {
+		// A file without a name lives on in what it was opened with, which
+		// serves wherever an O_PATH descriptor does.
+		if open := fs.descs.get(n, slotWrite, slotRead); open != nil {
+			return open, nil
+		}
+	}
+	return d, err
 }
 
 // pathLocked is path for callers that hold tree.

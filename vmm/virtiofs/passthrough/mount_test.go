@@ -189,6 +189,16 @@ func TestNameless(t *testing.T) {
 		defer unix.Close(tmp)
 		_, err = unix.Write(tmp, []byte("late name"))
 		must(t, err)
+		for what, err := range map[string]error{
+			"ftruncate": unix.Ftruncate(tmp, 9),
+			"fchmod":    unix.Fchmod(tmp, 0o640),
+			"futimes":   unix.Futimes(tmp, []unix.Timeval{{Sec: 1}, {Sec: 1}}),
+			"fsync":     unix.Fsync(tmp),
+		} {
+			if err != nil {
+				t.Errorf("%s of a file without a name: %v", what, err)
+			}
+		}
 		named := filepath.Join(m.mnt, "named")
 		must(t, unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", tmp), unix.AT_FDCWD, named, unix.AT_SYMLINK_FOLLOW))
 		got, err = os.ReadFile(named)
