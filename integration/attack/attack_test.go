@@ -8,6 +8,7 @@ import (
 	"debug/elf"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"os/exec"
@@ -106,7 +107,7 @@ func arguments(t *testing.T, mode platform.Isolation) []string {
 		t.Fatal(err)
 	}
 	args := symbols(t, bytes.NewReader(image), "monitor", "altstack", "in_user", "selector", "scratch_ax",
-		"gate_ip", "gate_saved", "exit_gate", "sig_entry", "sig_restorer", "_start")
+		"gate_ip", "exit_gate", "sig_entry", "sig_restorer", "_start")
 	kernel, err := os.ReadFile(testenv.Built(t, "paracell-kernel"))
 	if err != nil {
 		t.Fatal(err)
@@ -124,11 +125,37 @@ func arguments(t *testing.T, mode platform.Isolation) []string {
 		}
 		args = append(args, kind.String()+"="+strings.Join(list, ","))
 	}
+	args = append(args, "iretq="+strings.Join(irets(t, image), ","))
 	isolation := "0"
 	if mode == platform.IsolationMPK {
 		isolation = "1"
 	}
 	return append(args, "isolation="+isolation)
+}
+
+// irets are the addresses of the iretq instructions in the monitor.
+func irets(t *testing.T, image []byte) []string {
+	t.Helper()
+	f, err := elf.NewFile(bytes.NewReader(image))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []string
+	for _, p := range f.Progs {
+		if p.Type != elf.PT_LOAD || p.Flags&elf.PF_X == 0 {
+			continue
+		}
+		code, err := io.ReadAll(p.Open())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range code {
+			if bytes.HasPrefix(code[i:], []byte{0x48, 0xcf}) {
+				list = append(list, strconv.FormatUint(p.Vaddr+uint64(i), 16))
+			}
+		}
+	}
+	return list
 }
 
 func symbols(t *testing.T, r *bytes.Reader, prefix string, names ...string) []string {

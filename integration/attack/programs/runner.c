@@ -26,6 +26,10 @@ int main(int argc, char **argv)
 			execv(path, argv + rest);
 			_exit(127);
 		}
+		if (pid < 0) {
+			perror("fork");
+			return 1;
+		}
 		while (waitpid(pid, &status, 0) != pid)
 			;
 		clock_gettime(CLOCK_MONOTONIC, &to);
