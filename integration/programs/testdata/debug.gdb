@@ -3,6 +3,7 @@
 # watchpoints are off: a cell has no debug registers.
 set pagination off
 set confirm off
+set print thread-events off
 set can-use-hw-watchpoints 0
 break add if a == 3
 run
@@ -26,4 +27,5 @@ break other
 continue
 print $_thread
 bt 1
-detach
+delete
+continue
