@@ -44,4 +44,16 @@ paracell_new_task:
 	call	paracell_task_start
 	ud2
 
+/* void paracell_call_on(void *stack_top, void (*fn)(void)) */
+	.balign 16
+	.globl paracell_call_on
+paracell_call_on:
+	pushq	%rbp
+	movq	%rsp, %rbp
+	movq	%rdi, %rsp
+	call	*%rsi
+	movq	%rbp, %rsp
+	popq	%rbp
+	ret
+
 	.section .note.GNU-stack, "", @progbits

@@ -7,6 +7,7 @@
 #include <linux/ptrace.h>
 #include <linux/sched/task_stack.h>
 #include <asm/irq_regs.h>
+#include <asm/softirq_stack.h>
 #include "paracell.h"
 
 static void irq_nop(struct irq_data *d)
@@ -69,6 +70,17 @@ void paracell_irq_pending(void)
 	} while (READ_ONCE(vcpu->pending));
 }
 EXPORT_SYMBOL(paracell_irq_pending);
+
+/*
+ * Interrupts run on the stack of the task they meet. What they put off can go
+ * deep (a packet through the whole network stack), so it has a stack of its own.
+ */
+static u8 softirq_stack[THREAD_SIZE] __aligned(64);
+
+void do_softirq_own_stack(void)
+{
+	paracell_call_on(softirq_stack + THREAD_SIZE, __do_softirq);
+}
 
 int arch_show_interrupts(struct seq_file *p, int prec)
 {

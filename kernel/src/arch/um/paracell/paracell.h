@@ -10,6 +10,7 @@ struct mm_struct;
 struct uml_pt_regs;
 
 void paracell_switch(unsigned long *prev_ksp, unsigned long next_ksp);
+void paracell_call_on(void *stack_top, void (*fn)(void));
 void paracell_new_task(void);
 void __noreturn paracell_task_start(void);
 void paracell_user_fault(struct uml_pt_regs *r);
