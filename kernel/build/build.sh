@@ -19,6 +19,7 @@ jobs=$(nproc)
 say() { echo "kernel: $*" >&2; }
 
 packages="linux-source-$series gcc make flex bison bc libelf-dev libssl-dev cpio xz-utils zstd patch python3 rsync"
+command -v go >/dev/null || { say "go is missing: install Go (the version in go.mod) and put it into PATH"; exit 1; }
 missing=$(for p in $packages; do dpkg -s "$p" >/dev/null 2>&1 || echo "$p"; done)
 if [ -n "$missing" ]; then
 	say "installing $(echo $missing | tr '\n' ' ')"
@@ -34,6 +35,9 @@ key=$({
 	gcc --version | head -1
 	ld --version | head -1
 	cd "$here" && find config patches src build -type f | LC_ALL=C sort | while read -r f; do
+		sha256sum "$f"
+	done
+	cd "$here/.." && find xgate/scan xgate/scrub -name '*.go' | LC_ALL=C sort | while read -r f; do
 		sha256sum "$f"
 	done
 } | sha256sum | cut -c1-20)
@@ -100,7 +104,15 @@ fi
 kill $ticker 2>/dev/null || true
 say "built in $(($(date +%s) - started)) s"
 
-objcopy --strip-debug vmlinux "$dir.tmp/vmlinux"
+# The user can jump to every byte of the kernel: what is an instruction of the
+# gates by accident moves, and anything else of that kind ends the build.
+objcopy --strip-debug vmlinux "$dir.tmp/vmlinux.linked"
+(
+	cd "$here/.."
+	go run ./xgate/scrub/cmd/xgate-scrub -v "$dir.tmp/vmlinux.linked" "$dir.tmp/vmlinux" >"$dir.tmp/scrub.log"
+	go run ./xgate/scan/cmd/xgate-scan "$dir.tmp/vmlinux"
+) >&2 || { say "the image holds instructions that only the gates may have"; exit 1; }
+rm "$dir.tmp/vmlinux.linked"
 cp System.map .config "$dir.tmp/"
 rm -rf "$dir.tmp/tree"
 touch "$dir.tmp/done"
