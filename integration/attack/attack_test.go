@@ -66,7 +66,7 @@ var attacks = []struct {
 	{name: "jump_wrpkru", keys: true},
 	{name: "jump_frame", keys: true},
 	{name: "jump_everywhere", keys: true},
-	{name: "wrpkru", keys: true, open: "executable pages of the user are not searched for wrpkru yet (docs/xgate.md, code that the user can jump to)"},
+	{name: "wrpkru", keys: true, open: "executable pages of the user are not searched for wrpkru yet (rule 6 of docs/xgate.md)"},
 }
 
 // patience is how long all programs in one cell may take.
