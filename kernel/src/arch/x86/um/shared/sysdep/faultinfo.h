@@ -19,13 +19,4 @@ struct faultinfo {
 #define FAULT_EC_EXEC		0x10
 #define FAULT_EC_PKEY		0x20
 
-#define FAULT_WRITE(fi)		((fi).error_code & FAULT_EC_WRITE)
-#define FAULT_EXEC(fi)		((fi).error_code & FAULT_EC_EXEC)
-#define FAULT_ADDRESS(fi)	((fi).cr2)
-
-/* A page fault: the one exception that the kernel can put right. */
-#define SEGV_IS_FIXABLE(fi)	((fi)->trap_no == 14)
-
-#define PTRACE_FULL_FAULTINFO	1
-
 #endif

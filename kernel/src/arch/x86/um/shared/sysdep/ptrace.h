@@ -8,12 +8,10 @@
 #ifndef __SYSDEP_X86_PTRACE_H
 #define __SYSDEP_X86_PTRACE_H
 
-#include <sysdep/faultinfo.h>
 #include <sysdep/ptrace_64.h>
 
 #define MAX_REG_NR	HOST_NUM_REGS
 #define MAX_REG_OFFSET	(MAX_REG_NR * 8)
-#define UM_FRAME_SIZE	MAX_REG_OFFSET
 
 #define REGS_IP(r)	((r)[HOST_IP])
 #define REGS_SP(r)	((r)[HOST_SP])
@@ -47,18 +45,6 @@
 
 #ifndef __ASSEMBLY__
 
-struct syscall_args {
-	unsigned long args[6];
-};
-
-#define SYSCALL_ARGS(r) ((struct syscall_args) \
-			 { .args = { UPT_SYSCALL_ARG1(r),	 \
-				     UPT_SYSCALL_ARG2(r),	 \
-				     UPT_SYSCALL_ARG3(r),	 \
-				     UPT_SYSCALL_ARG4(r),	 \
-				     UPT_SYSCALL_ARG5(r),	 \
-				     UPT_SYSCALL_ARG6(r) } })
-
 struct uml_pt_regs {
 	/* struct paracell_regs: shared with the monitor. */
 	unsigned long gp[MAX_REG_NR];
@@ -67,7 +53,6 @@ struct uml_pt_regs {
 	unsigned long cr2;
 
 	/* The kernel's own. */
-	struct faultinfo faultinfo;
 	long syscall;		/* number of the call in progress, -1: none */
 	int is_user;
 	int via_gate;		/* the call came through the gate, not by instruction */
@@ -76,11 +61,8 @@ struct uml_pt_regs {
 #define EMPTY_UML_PT_REGS { }
 
 #define UPT_SYSCALL_NR(r)	((r)->syscall)
-#define UPT_FAULTINFO(r)	(&(r)->faultinfo)
 #define UPT_IS_USER(r)		((r)->is_user)
 #define UPT_VIA_GATE(r)		((r)->via_gate)
-
-extern int user_context(unsigned long sp);
 
 #endif /* __ASSEMBLY__ */
 
