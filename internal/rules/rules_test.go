@@ -33,6 +33,7 @@ var imports = []struct {
 	{"xgate/abi/gen", nil},
 	{"xgate/abi", nil},
 	{"xgate/monitor", nil},
+	{"xgate/scrub", []string{"xgate/scan", "golang.org/x/arch/x86/..."}}, // runs while the kernel is built; nothing ships it
 	{"xgate", []string{"xgate/..."}},
 	{"pager/ring", nil},
 	{"pager", []string{"pager/...", "vmm/memory", "golang.org/x/sys/..."}},
