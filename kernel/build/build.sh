@@ -30,22 +30,28 @@ fi
 tarball=/usr/src/linux-source-$series.tar.xz
 version=$(dpkg-query -W -f '${Version}' "linux-source-$series")
 
+# Raise it when a change below makes another image of the same sources.
+recipe=1
 key=$({
-	echo "$version"
+	echo "$recipe $version"
 	gcc --version | head -1
 	ld --version | head -1
-	cd "$here" && find config patches src build -type f | LC_ALL=C sort | while read -r f; do
-		sha256sum "$f"
-	done
-	cd "$here/.." && find xgate/scan xgate/scrub -name '*.go' ! -name '*_test.go' | LC_ALL=C sort | while read -r f; do
+	cd "$here" && find config patches src -type f | LC_ALL=C sort | while read -r f; do
 		sha256sum "$f"
 	done
 } | sha256sum | cut -c1-20)
 dir=$cache/$key
 
+# The user can jump to every byte of the kernel: what is an instruction of the
+# gates by accident moves, and anything else of that kind ends the build.
 finish() {
+	(
+		cd "$here/.."
+		go run ./xgate/scrub/cmd/xgate-scrub -v "$dir/vmlinux" "$dir/scrubbed" >"$dir/scrub.log"
+		go run ./xgate/scan/cmd/xgate-scan "$dir/scrubbed"
+	) >&2 || { say "the image holds instructions that only the gates may have"; exit 1; }
 	mkdir -p "$(dirname "$out")"
-	cmp -s "$dir/vmlinux" "$out" || install -m 0644 "$dir/vmlinux" "$out"
+	cmp -s "$dir/scrubbed" "$out" || install -m 0644 "$dir/scrubbed" "$out"
 }
 
 if [ -f "$dir/done" ]; then
@@ -104,15 +110,7 @@ fi
 kill $ticker 2>/dev/null || true
 say "built in $(($(date +%s) - started)) s"
 
-# The user can jump to every byte of the kernel: what is an instruction of the
-# gates by accident moves, and anything else of that kind ends the build.
-objcopy --strip-debug vmlinux "$dir.tmp/vmlinux.linked"
-(
-	cd "$here/.."
-	go run ./xgate/scrub/cmd/xgate-scrub -v "$dir.tmp/vmlinux.linked" "$dir.tmp/vmlinux" >"$dir.tmp/scrub.log"
-	go run ./xgate/scan/cmd/xgate-scan "$dir.tmp/vmlinux"
-) >&2 || { say "the image holds instructions that only the gates may have"; exit 1; }
-rm "$dir.tmp/vmlinux.linked"
+objcopy --strip-debug vmlinux "$dir.tmp/vmlinux"
 cp System.map .config "$dir.tmp/"
 rm -rf "$dir.tmp/tree"
 touch "$dir.tmp/done"

@@ -69,10 +69,6 @@ type segment struct {
 	exec bool
 }
 
-func (s segment) contains(addr uint64) bool {
-	return addr >= s.addr && addr < s.addr+uint64(len(s.data))
-}
-
 type image struct {
 	kinds     scan.Kind
 	segments  []segment
