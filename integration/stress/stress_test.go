@@ -34,6 +34,7 @@ var harmful = []string{"resources"}
 
 // differences are stressors that find no work in a cell, or fail, and why.
 var differences = map[string]string{
+	"cyclic":       "its deadline task wants more than the 95% that Linux grants of one processor; the host has more",
 	"iomix":        "wants a file system with more room than /tmp of the test has",
 	"netlink-proc": "the process events connector is not configured",
 	"numa":         "a cell has no memory nodes",
