@@ -11,7 +11,7 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")/.." && pwd)
-out=${1:?usage: build.sh OUTPUT}
+out=$(realpath -m "${1:?usage: build.sh OUTPUT}")
 cache=${PARACELL_CACHE:-/var/cache/paracell}/kernel
 series=6.12
 jobs=$(nproc)
@@ -64,7 +64,6 @@ exec 9>"$cache/lock"
 flock 9
 [ -f "$dir/done" ] && { finish; exit 0; }
 
-# One unpacked tree per key; the last objects are reused where make can.
 say "building $version for key $key (some minutes on two cores)"
 rm -rf "$dir.tmp"
 mkdir -p "$dir.tmp"
@@ -114,6 +113,7 @@ objcopy --strip-debug vmlinux "$dir.tmp/vmlinux"
 cp System.map .config "$dir.tmp/"
 rm -rf "$dir.tmp/tree"
 touch "$dir.tmp/done"
+cd "$here"
 rm -rf "$dir"
 mv "$dir.tmp" "$dir"
 finish
