@@ -18,17 +18,23 @@ GOFLAGS ?= -trimpath -buildvcs=false
 LDFLAGS ?= -s -w
 export CGO_ENABLED := 0
 
-.PHONY: build go kernel monitor run test lint generate clean
+.PHONY: build go crun kernel monitor run test lint generate clean
 
-build: kernel go
+build: kernel go crun
 
 go: monitor
 	@mkdir -p bin
-	$(GO) build $(GOFLAGS) -ldflags '$(LDFLAGS)' -o bin/ ./runtime/cmd/paracell ./agent/cmd/paracell-init
+	$(GO) build $(GOFLAGS) -ldflags '$(LDFLAGS)' -o bin/ ./runtime/cmd/paracell ./agent/cmd/paracell-init ./agent/cmd/paracell-agent
+	$(GO) build $(GOFLAGS) -tags no_grpc -ldflags '$(LDFLAGS)' -o bin/ ./shim/cmd/containerd-shim-paracell-v2
 
 kernel:
 	@mkdir -p bin
 	kernel/build/build.sh bin/paracell-kernel
+
+# What makes containers in the guest.
+crun:
+	@mkdir -p bin
+	agent/crun/build.sh bin/paracell-crun
 
 monitor:
 	$(MAKE) --no-print-directory -C xgate/monitor/process

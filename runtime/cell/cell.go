@@ -128,6 +128,12 @@ func (c *Cell) AddVolume(name, dir string, readOnly bool) error {
 	return c.devices.volumes.AddShare(name, passthrough.Share{Dir: dir, ReadOnly: readOnly})
 }
 
+// RemoveRoot takes away what AddRoot has added; the guest gets ESTALE for it.
+func (c *Cell) RemoveRoot(name string) error { return c.devices.roots.RemoveShare(name) }
+
+// RemoveVolume takes away what AddVolume has added.
+func (c *Cell) RemoveVolume(name string) error { return c.devices.volumes.RemoveShare(name) }
+
 // Resize tells the cell the size of its terminal.
 func (c *Cell) Resize(cols, rows uint16) { c.devices.resize(cols, rows) }
 

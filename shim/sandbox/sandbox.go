@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package sandbox is a running cell with its agent.
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/log"
+	"github.com/containerd/ttrpc"
+	"golang.org/x/sys/unix"
+
+	agent "github.com/paracell/paracell/protos/agent/v1"
+	"github.com/paracell/paracell/runtime/bundle"
+	"github.com/paracell/paracell/runtime/cell"
+	"github.com/paracell/paracell/runtime/config"
+	"github.com/paracell/paracell/shim/stdio"
+)
+
+// bootTimeout bounds the time until the agent has connected.
+const bootTimeout = time.Minute
+
+// Sandbox is a cell that runs. Close must be called.
+type Sandbox struct {
+	Agent agent.AgentService
+	Ports stdio.Ports
+
+	cell    *cell.Cell
+	console io.Closer
+
+	ended chan struct{} // closed after why is set
+	why   error
+	once  sync.Once
+
+	mu      sync.Mutex
+	volumes map[string][]string // by container
+}
+
+// Start boots a cell and waits for its agent.
+func Start(ctx context.Context, c config.Cell) (_ *Sandbox, err error) {
+	begin := time.Now()
+	console := newConsole(ctx)
+	// The cell lives longer than the request that starts it.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), bootTimeout)
+	defer cancel()
+	s := &Sandbox{ended: make(chan struct{}), console: console}
+	if s.cell, err = cell.Create(ctx, c, cell.IO{Log: console}); err != nil {
+		console.Close()
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			s.Close()
+		}
+	}()
+	l, err := s.cell.Listen(agent.PortAgent)
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	if err := s.cell.Start(ctx); err != nil {
+		return nil, err
+	}
+	go s.wait()
+	conn, err := s.accept(ctx, l)
+	if err != nil {
+		return nil, fmt.Errorf("cell %s: its agent did not connect: %w", c.Name, err)
+	}
+	s.Agent = agent.NewAgentClient(ttrpc.NewClient(conn))
+	hello, err := s.Agent.Hello(ctx, &agent.HelloRequest{})
+	if err != nil {
+		return nil, fmt.Errorf("cell %s: %w", c.Name, err)
+	}
+	log.G(ctx).WithField("kernel", hello.Kernel).WithField("boot", time.Since(begin)).Debug("cell is up")
+	return s, nil
+}
+
+// accept waits for the agent, or the end of the cell.
+func (s *Sandbox) accept(ctx context.Context, l net.Listener) (net.Conn, error) {
+	type result struct {
+		conn net.Conn
+		err  error
+	}
+	c := make(chan result, 1)
+	go func() {
+		conn, err := l.Accept()
+		c <- result{conn, err}
+	}()
+	select {
+	case r := <-c:
+		return r.conn, r.err
+	case <-s.ended:
+		return nil, s.why
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// wait notices the end of the cell.
+func (s *Sandbox) wait() {
+	exit, err := s.cell.Wait(context.Background())
+	switch {
+	case err != nil:
+	case exit.OK():
+		err = errors.New("the cell was switched off")
+	default:
+		err = errors.New(exit.Message)
+	}
+	s.why = err
+	close(s.ended) // calls to the agent fail by themselves: its connection has ended
+}
+
+// Ended is closed when the cell has ended; Why then says why.
+func (s *Sandbox) Ended() <-chan struct{} { return s.ended }
+
+// Why is the reason of the end.
+func (s *Sandbox) Why() error { return s.why }
+
+// Listen implements stdio.Listener.
+func (s *Sandbox) Listen(port uint32) (net.Listener, error) { return s.cell.Listen(port) }
+
+// Close ends the cell.
+func (s *Sandbox) Close() {
+	s.once.Do(func() {
+		_ = s.cell.Close()
+		_ = s.console.Close()
+	})
+}
+
+// filesDir is the folder of a bundle in which single files are shared.
+const filesDir = "volumes"
+
+// Add gives the cell the files of a container.
+func (s *Sandbox) Add(id string, b *bundle.Bundle) (*agent.Root, error) {
+	if err := s.cell.AddRoot(id, b.Rootfs); err != nil {
+		return nil, fmt.Errorf("root file system of container %s: %w", id, err)
+	}
+	for _, v := range b.Volumes {
+		dir := v.Source
+		if v.File {
+			var err error
+			if dir, err = shareFile(b.Dir, v); err != nil {
+				return nil, err
+			}
+		}
+		if err := s.cell.AddVolume(v.Name, dir, v.ReadOnly); err != nil {
+			return nil, fmt.Errorf("volume %s: %w", v.Source, err)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.volumes == nil {
+		s.volumes = map[string][]string{}
+	}
+	for _, v := range b.Volumes {
+		s.volumes[id] = append(s.volumes[id], v.Name)
+	}
+	return &agent.Root{Tag: agent.TagRoots, Path: id}, nil
+}
+
+// Remove takes the files of a container away, so that they can be unmounted.
+func (s *Sandbox) Remove(id string) error {
+	s.mu.Lock()
+	volumes := s.volumes[id]
+	delete(s.volumes, id)
+	s.mu.Unlock()
+	select {
+	case <-s.ended:
+		return nil // its devices are closed
+	default:
+	}
+	err := s.cell.RemoveRoot(id)
+	for _, v := range volumes {
+		err = errors.Join(err, s.cell.RemoveVolume(v))
+	}
+	return err
+}
+
+// shareFile makes a directory in which there is only the file: its neighbours
+// are none of the cell's business.
+func shareFile(bundleDir string, v bundle.Volume) (string, error) {
+	dir := filepath.Join(bundleDir, filesDir, v.Name)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	target := filepath.Join(dir, bundle.FileInVolume)
+	if err := os.WriteFile(target, nil, 0o600); err != nil {
+		return "", err
+	}
+	if err := unix.Mount(v.Source, target, "", unix.MS_BIND, ""); err != nil {
+		return "", fmt.Errorf("bind mount %s: %w", v.Source, err)
+	}
+	return dir, nil
+}
+
+// Unmount undoes the mounts of a bundle, also those of a shim that was killed.
+func Unmount(bundleDir string) error {
+	return errors.Join(
+		mount.UnmountRecursive(filepath.Join(bundleDir, "rootfs"), unix.MNT_DETACH),
+		mount.UnmountRecursive(filepath.Join(bundleDir, filesDir), unix.MNT_DETACH),
+	)
+}
