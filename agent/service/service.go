@@ -302,6 +302,11 @@ func (s *Service) Wait(ctx context.Context, r *agent.ProcessRequest) (*agent.Wai
 	case <-ctx.Done():
 		return answer[*agent.WaitResponse](nil, ctx.Err())
 	}
+	if r.Exec == "" {
+		// The cell may end as soon as its container has: what the
+		// container wrote has to be on the host by then.
+		unix.Sync()
+	}
 	return &agent.WaitResponse{
 		Status: uint32(p.status), ExitedAt: p.at.UnixNano(), Stdout: p.stdout, Stderr: p.stderr,
 	}, nil
