@@ -32,14 +32,15 @@ fail() {
 	exit 1
 }
 
-# A list of sources of our own, so that the machine's stays as it is.
+# The machine's own package sources, with source packages switched on, in a
+# place of ours, so that the machine's stay as they are.
 mkdir -p "$work"/{sources,lists/partial,debs,sysroot,cache/archives/partial}
-for kind in deb deb-src; do
-	for suite in "$codename http://deb.debian.org/debian" "$codename-security http://deb.debian.org/debian-security"; do
-		printf 'Types: %s\nURIs: %s\nSuites: %s\nComponents: main\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n\n' \
-			"$kind" "${suite#* }" "${suite%% *}"
-	done
-done >"$work/sources/debian.sources"
+for f in /etc/apt/sources.list /etc/apt/sources.list.d/*.list; do
+	[ -f "$f" ] && sed -n 's/^deb \(.*\)/deb \1\ndeb-src \1/p' "$f" >"$work/sources/$(basename "$f" .list).list"
+done
+for f in /etc/apt/sources.list.d/*.sources; do
+	[ -f "$f" ] && sed 's/^Types:.*/Types: deb deb-src/' "$f" >"$work/sources/$(basename "$f")"
+done
 apt=(apt-get -q -o Dir::Etc::sourcelist=/dev/null -o "Dir::Etc::sourceparts=$work/sources" -o "Dir::State::lists=$work/lists"
 	-o "Dir::Cache=$work/cache" -o APT::Sandbox::User=root)
 echo "crun: fetching Debian's source" >&2
