@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package bundle turns the OCI specification of a container on the host into
-// the one that the agent carries out in the guest. docs/oci.md is the table of
-// what happens to each field.
+// the one that the agent carries out in the guest. What it drops it names in
+// Bundle.Ignored, with the reason.
 package bundle
 
 import (
