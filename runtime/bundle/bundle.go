@@ -31,6 +31,11 @@ type Bundle struct {
 	Rootfs string
 	// Volumes are the host files that Spec mounts.
 	Volumes []Volume
+	// Annotations of the container, which the guest does not get.
+	Annotations map[string]string
+	// MemoryLimit of the container, or of the group that its annotations
+	// describe, in bytes; 0 is none.
+	MemoryLimit uint64
 	// Ignored names the fields that were dropped, with the reason.
 	Ignored []string
 }
@@ -87,7 +92,11 @@ func (b *Bundle) translate(container string) error {
 		b.Rootfs = filepath.Join(b.Dir, b.Rootfs)
 	}
 	s.Version = ociVersion
-	s.Annotations = nil
+	b.Annotations, s.Annotations = s.Annotations, nil
+	var err error
+	if b.MemoryLimit, err = memoryLimit(b.Annotations, s.Linux.Resources); err != nil {
+		return err
+	}
 	if s.Hooks != nil {
 		b.ignore("hooks: they would run on the host, where the container is not")
 		s.Hooks = nil
@@ -95,6 +104,27 @@ func (b *Bundle) translate(container string) error {
 	b.process(s.Process)
 	b.linux(s.Linux)
 	return b.mounts(container)
+}
+
+// sandboxMemory is the sum of the limits of a Kubernetes pod, as containerd's
+// CRI plugin gives it to the container that comes first.
+const sandboxMemory = "io.kubernetes.cri.sandbox-memory"
+
+// memoryLimit is what sizes the cell.
+func memoryLimit(annotations map[string]string, r *specs.LinuxResources) (uint64, error) {
+	if text := annotations[sandboxMemory]; text != "" {
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("annotation %s: %q: a number of bytes is needed", sandboxMemory, text)
+		}
+		if n > 0 {
+			return uint64(n), nil
+		}
+	}
+	if r == nil || r.Memory == nil || r.Memory.Limit == nil || *r.Memory.Limit <= 0 {
+		return 0, nil // negative is "no limit"
+	}
+	return uint64(*r.Memory.Limit), nil
 }
 
 func (b *Bundle) ignore(reason string) { b.Ignored = append(b.Ignored, reason) }

@@ -25,7 +25,7 @@ Exit status:
 
 func runCheck(args []string, stdout, _ io.Writer) (int, error) {
 	fs := newFlags("check")
-	if err := fs.Parse(args); err != nil {
+	if err := parseFlags(fs, args); err != nil {
 		return statusUsage, err
 	}
 	if fs.NArg() != 0 {

@@ -25,11 +25,13 @@ Usage:
   paracell run [flags] --rootfs DIR -- CMD [ARGS...]
   paracell run [flags] --initramfs FILE
   paracell check
+  paracell config [flags]
   paracell help [COMMAND]
 
 Commands:
   run     boot a cell, run one command in it and return its exit status
   check   say what this host can do, what is missing and how to get it
+  config  print the settings that containers in cells get
   help    describe a command
 
 Exit status:
@@ -49,6 +51,7 @@ func commands() []command {
 	return []command{
 		{"run", runHelp, runCell},
 		{"check", checkHelp, runCheck},
+		{"config", configHelp, runConfig},
 	}
 }
 
@@ -114,6 +117,15 @@ func commandNames() string {
 		names = append(names, c.name)
 	}
 	return strings.Join(append(names, "help"), ", ")
+}
+
+// parseFlags is fs.Parse whose errors are usage errors.
+func parseFlags(fs *flag.FlagSet, args []string) error {
+	err := fs.Parse(args)
+	if err == nil || errors.Is(err, flag.ErrHelp) {
+		return err
+	}
+	return usageError{err}
 }
 
 // newFlags is a flag set that leaves error texts and help to execute.

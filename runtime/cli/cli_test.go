@@ -4,6 +4,8 @@ package cli
 
 import (
 	"bytes"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -29,12 +31,20 @@ func TestUsage(t *testing.T) {
 		{"run -h", 0, "--rootfs DIR", ""},
 		{"check --help", 0, "Exit status", ""},
 		{"help nonsense", statusUsage, "", "nonsense"},
-		{"nonsense", statusUsage, "", "run, check, help"},
+		{"nonsense", statusUsage, "", "run, check, config, help"},
 		{"run", statusUsage, "", "a root is needed"},
 		{"run --rootfs /x", statusUsage, "", "a command is needed"},
 		{"run --nonsense", statusUsage, "", "-nonsense"},
 		{"run --memory x --rootfs /x -- y", statusUsage, "", "memory"},
 		{"check x", statusUsage, "", "unexpected argument"},
+		{"check --x", statusUsage, "", "-x"},
+		{"config --help", 0, "--annotation", ""},
+		{"config x", statusUsage, "", "unexpected argument"},
+		{"config --keys", 0, "by annotation: allowed by default", ""},
+		{"config --annotation memory", statusUsage, "", "KEY=VALUE"},
+		{"config --annotation memory=1G", statusUsage, "", "begin with io.paracell."},
+		{"config --file /no/such/file", 1, "", "/no/such/file"},
+		{"config --file /dev/null", 1, "", "regular"},
 	} {
 		status, out, errOut := run(strings.Fields(c.args)...)
 		if status != c.status || !strings.Contains(out, c.out) || !strings.Contains(errOut, c.errOut) {
@@ -81,5 +91,24 @@ func TestCheckPrintsEveryRequirement(t *testing.T) {
 		if !strings.Contains(out, want) {
 			t.Errorf("%q is missing in\n%s", want, out)
 		}
+	}
+}
+
+func TestConfig(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "config.toml")
+	if err := os.WriteFile(file, []byte("isolation = 'none'\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	status, out, errOut := run("config", "--file", file, "--annotation", "io.paracell.memory=1G")
+	for _, want := range []string{
+		"isolation = \"none\" # " + file + "\n", "memory = \"1G\" # annotation\n", "vcpus = 1 # default\n",
+	} {
+		if status != 0 || !strings.Contains(out, want) {
+			t.Errorf("status %d, %q is missing in\n%s%s", status, want, out, errOut)
+		}
+	}
+	status, out, errOut = run("config", "--file", file, "--annotation", "io.paracell.isolation=mpk")
+	if status != 1 || out != "" || !strings.Contains(errOut, "does not allow it") {
+		t.Errorf("status %d, %s%s", status, out, errOut)
 	}
 }

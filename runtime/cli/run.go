@@ -5,7 +5,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -105,11 +104,8 @@ func parseRun(args []string) (config.Cell, error) {
 	fs.StringVar(&c.Kernel, "kernel", "", "")
 	fs.Var((*stringList)(&c.KernelArgs), "kernel-arg", "")
 	fs.BoolVar(&c.Verbose, "v", false, "")
-	if err := fs.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return c, err
-		}
-		return c, usageError{err}
+	if err := parseFlags(fs, args); err != nil {
+		return c, err
 	}
 	c.Args = fs.Args()
 	if err := c.Validate(); err != nil {

@@ -15,6 +15,7 @@ import (
 // Defaults.
 const (
 	DefaultMemory    = 512 << 20
+	DefaultOverhead  = 64 << 20
 	DefaultIsolation = "auto"
 	DefaultCwd       = "/"
 	defaultPath      = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -28,6 +29,8 @@ type Cell struct {
 	Memory uint64
 	// Vcpus is the number of vCPUs.
 	Vcpus int
+	// Platform: auto, or the name of one.
+	Platform string
 	// Isolation between the cell's user and its kernel: auto, mpk, none.
 	Isolation string
 	// Kernel is the path of the guest kernel; empty means the one beside the
@@ -37,6 +40,10 @@ type Cell struct {
 	KernelArgs []string
 	// Verbose puts the kernel log on the console.
 	Verbose bool
+	// Pager is the policy by which memory follows its demand.
+	Pager string
+	// Rewriting turns system-call instructions into jumps to the gate.
+	Rewriting bool
 
 	// Rootfs is a directory that becomes the root file system, or Initramfs
 	// an archive that brings its own /init. Exactly one of them is set.
@@ -68,7 +75,7 @@ type Cell struct {
 // Default is a cell with all defaults and neither a root nor a command.
 func Default() Cell {
 	return Cell{
-		Name: "cell", Memory: DefaultMemory, Vcpus: 1, Isolation: DefaultIsolation,
+		Name: "cell", Memory: DefaultMemory, Vcpus: 1, Platform: "auto", Isolation: DefaultIsolation, Pager: "off",
 		Cwd: DefaultCwd, Hostname: "cell",
 	}
 }
@@ -157,4 +164,17 @@ func ParseSize(s string) (uint64, error) {
 		return 0, fmt.Errorf("size %q is too large", s)
 	}
 	return n << shift, nil
+}
+
+// FormatSize is a size that ParseSize reads.
+func FormatSize(n uint64) string {
+	for _, u := range []struct {
+		shift  uint
+		suffix string
+	}{{30, "G"}, {20, "M"}, {10, "K"}} {
+		if n != 0 && n%(1<<u.shift) == 0 {
+			return strconv.FormatUint(n>>u.shift, 10) + u.suffix
+		}
+	}
+	return strconv.FormatUint(n, 10)
 }

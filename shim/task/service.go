@@ -31,7 +31,6 @@ import (
 
 	agent "github.com/paracell/paracell/protos/agent/v1"
 	"github.com/paracell/paracell/runtime/bundle"
-	"github.com/paracell/paracell/runtime/config"
 	"github.com/paracell/paracell/shim/sandbox"
 	"github.com/paracell/paracell/shim/stdio"
 )
@@ -97,16 +96,12 @@ func native(err error) error {
 	return errgrpc.ToNative(err)
 }
 
-// cell returns the cell, which the first container boots. s.mu is held.
-func (s *service) cellLocked(ctx context.Context, name string) (*sandbox.Sandbox, error) {
+// cellLocked returns the cell, which the first container boots. s.mu is held.
+func (s *service) cellLocked(ctx context.Context, r *api.CreateTaskRequest, b *bundle.Bundle) (*sandbox.Sandbox, error) {
 	if s.booted != nil {
 		return s.booted, nil
 	}
-	file, err := config.LoadFile()
-	if err != nil {
-		return nil, err
-	}
-	c, err := file.Cell(name)
+	c, err := cellOf(r.ID, r.Options, b)
 	if err != nil {
 		return nil, err
 	}
@@ -152,7 +147,7 @@ func (s *service) create(ctx context.Context, r *api.CreateTaskRequest) (_ *api.
 			err = errors.Join(err, sandbox.Unmount(r.Bundle))
 		}
 	}()
-	box, err := s.cellLocked(ctx, r.ID)
+	box, err := s.cellLocked(ctx, r, b)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// MinLimit is the smallest memory limit of a container, in bytes: what
+	// makes the container in the guest runs under it too.
+	MinLimit = 6 << 20
+	// MinMemory is the smallest memory of a cell with containers, in bytes:
+	// the guest's kernel, the agent and a small container.
+	MinMemory = 64 << 20
+	// sizeUnit is what the memory of a cell is a multiple of.
+	sizeUnit = 1 << 20
+)
+
+// hostMemory is the memory of the host in bytes.
+var hostMemory = func() (uint64, error) {
+	var info unix.Sysinfo_t
+	if err := unix.Sysinfo(&info); err != nil {
+		return 0, fmt.Errorf("memory of the host: %w", err)
+	}
+	return info.Totalram * uint64(info.Unit), nil
+}
+
+// Cell is a cell with an agent for a container, or a group of containers, with
+// this memory limit in bytes; 0 is none.
+func (s *Settings) Cell(name string, limit uint64) (Cell, error) {
+	c := Default()
+	c.Name, c.Agent = name, true
+	c.Platform, c.Isolation, c.Vcpus = s.Platform, s.Isolation, s.Vcpus
+	c.Kernel, c.KernelArgs, c.Verbose = s.Kernel, s.KernelArgs, s.Debug
+	c.Pager, c.Rewriting = s.Pager, s.Rewriting
+	var err error
+	if c.Memory, err = s.cellMemory(limit); err != nil {
+		return c, err
+	}
+	return c, c.Validate()
+}
+
+// cellMemory is the guest memory of a cell.
+func (s *Settings) cellMemory(limit uint64) (uint64, error) {
+	if limit != 0 && limit < MinLimit {
+		return 0, fmt.Errorf("memory limit of %d KiB is too small: the minimum of a container in a cell is %d MiB", limit>>10, MinLimit>>20)
+	}
+	memory, key := s.Memory, "memory"
+	if limit != 0 && !s.annotated("memory") {
+		host, err := hostMemory()
+		if err != nil {
+			return 0, err
+		}
+		key = "memory_overhead"
+		memory = s.MemoryOverhead + min(limit, host) // neither is near 2^64
+		// A limit beyond the host's memory means the host's memory; the
+		// guest's tables of what it can never get would cost real memory.
+		memory = min(memory, max(host, MinMemory))
+	}
+	if memory < MinMemory {
+		return 0, fmt.Errorf("%s: %s make a cell of %d MiB: the minimum is %d MiB", key, FormatSize(s.get(key)), memory>>20, MinMemory>>20)
+	}
+	return (memory + sizeUnit - 1) / sizeUnit * sizeUnit, nil
+}
+
+// get is the value of a key that is a size.
+func (s *Settings) get(name string) uint64 {
+	if name == "memory" {
+		return s.Memory
+	}
+	return s.MemoryOverhead
+}
