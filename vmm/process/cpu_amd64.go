@@ -2,9 +2,6 @@
 
 package process
 
-// rdtsc reads the time stamp counter, not earlier than what precedes it.
-func rdtsc() uint64
-
 // cpuid returns a leaf of the CPUID instruction.
 func cpuid(leaf, sub uint32) (a, b, c, d uint32)
 

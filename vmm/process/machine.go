@@ -4,7 +4,6 @@ package process
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -15,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/paracell/paracell/vmm/boot"
 	"github.com/paracell/paracell/vmm/memory"
 	"github.com/paracell/paracell/vmm/platform"
 	"github.com/paracell/paracell/xgate/abi"
@@ -58,43 +58,10 @@ type machine struct {
 var _ platform.Machine = (*machine)(nil)
 
 // newMachine allocates memory and loads the guest into it.
-func newMachine(cfg platform.Config, isolation uint32, p *Platform) (_ *machine, err error) {
-	hostTSC.begin()
-	mem, err := memory.New("paracell:"+cfg.Name, cfg.MemSize, abi.ControlSize)
+func newMachine(cfg platform.Config, isolation uint32, p *Platform) (*machine, error) {
+	mem, control, err := boot.Load(&cfg, isolation)
 	if err != nil {
 		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			mem.Close()
-		}
-	}()
-	control, err := controlOf(mem)
-	if err != nil {
-		return nil, err
-	}
-	kernel, err := loadKernel(mem, cfg.Kernel)
-	if err != nil {
-		return nil, fmt.Errorf("load kernel: %w", err)
-	}
-	initrd, initrdSize, err := loadInitrd(mem, kernel.end, cfg.Initrd)
-	if err != nil {
-		return nil, err
-	}
-	b := &control.Boot
-	b.Version = abi.Version
-	b.Isolation = isolation
-	b.NumVcpus = uint32(cfg.Vcpus)
-	b.MemSize = cfg.MemSize
-	b.KernelEntry = kernel.entry
-	b.KernelTextStart, b.KernelTextEnd = kernel.textStart, kernel.textEnd
-	b.KernelRodataEnd = kernel.rodataEnd
-	b.KernelEnd = kernel.end
-	b.InitrdGPA, b.InitrdSize = initrd, initrdSize
-	b.NumDevices = uint64(cfg.Devices)
-	copy(b.Cmdline[:], cfg.Cmdline)
-	if _, err := rand.Read(b.RNGSeed[:]); err != nil {
-		return nil, fmt.Errorf("random seed for the guest: %w", err)
 	}
 	return &machine{
 		cfg: cfg, platform: p, isolation: isolation,
@@ -144,10 +111,6 @@ func (m *machine) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	kHz, err := hostTSC.rate()
-	if err != nil {
-		return err
-	}
 	consoleR, consoleW, err := blockingPipe()
 	if err != nil {
 		return fmt.Errorf("console pipe: %w", err)
@@ -160,12 +123,11 @@ func (m *machine) start(ctx context.Context) error {
 	}
 	notify := os.NewFile(uintptr(efd), "paracell-notify")
 
-	b := &m.control.Boot
-	b.TSCKHz = kHz
-	b.BootTSC = rdtsc()
-	b.BootRealNs = clockNs(unix.CLOCK_REALTIME)
-	b.BootMonoNs = clockNs(unix.CLOCK_MONOTONIC)
-
+	if err := boot.SetClock(&m.control.Boot); err != nil {
+		consoleR.Close()
+		notify.Close()
+		return err
+	}
 	cancel, stopCancel := m.cancelled(ctx)
 	h, err := launch(path, spawnArgs{
 		memory: m.memory.File(), console: consoleW, notify: notify, filter: filter,
@@ -195,7 +157,7 @@ func (m *machine) start(ctx context.Context) error {
 		m.mu.Unlock()
 		notify.Close()
 		console.Wait()
-		m.exit = decodeExit(h.waitStatus(), readEnding(m.control))
+		m.exit = decodeExit(h.waitStatus(), boot.ReadEnding(m.control))
 		close(m.ended)
 	})
 	m.readers.Go(func() {

@@ -18,8 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/paracell/paracell/internal/leakcheck"
-	"github.com/paracell/paracell/vmm/memory"
 	"github.com/paracell/paracell/vmm/platform"
+	"github.com/paracell/paracell/vmm/platform/platformtest"
 	"github.com/paracell/paracell/xgate/abi"
 )
 
@@ -132,7 +132,7 @@ func fakePlatform(t *testing.T) *Platform {
 func fakeConfig(script string) platform.Config {
 	return platform.Config{
 		Name: "fake-" + script, MemSize: 64 << 20, Vcpus: 1, Devices: 1,
-		Isolation: platform.IsolationNone, Kernel: testKernel(nil),
+		Isolation: platform.IsolationNone, Kernel: new(platformtest.Guest).Exit(0, abi.ReasonPowerOff).Image(),
 	}
 }
 
@@ -302,22 +302,6 @@ func TestRelease(t *testing.T) {
 	}
 }
 
-func TestClockRateIsPlausible(t *testing.T) {
-	var c tscClock
-	a, err := c.rate()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var d tscClock
-	b, err := d.rate()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := max(a, b) - min(a, b); diff*10_000 > a {
-		t.Errorf("two calibrations differ by more than 100 ppm: %d and %d kHz", a, b)
-	}
-}
-
 // lineWriter passes console lines on.
 type lineWriter struct {
 	c    chan string
@@ -336,14 +320,4 @@ func (w *lineWriter) Write(p []byte) (int, error) {
 		w.c <- string(line)
 		w.rest = rest
 	}
-}
-
-func newTestMemory(t testing.TB, size uint64) *memory.Memory {
-	t.Helper()
-	m, err := memory.New("test", size, abi.ControlSize)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { m.Close() })
-	return m
 }

@@ -16,6 +16,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/paracell/paracell/vmm/boot"
 	"github.com/paracell/paracell/vmm/platform"
 	"github.com/paracell/paracell/xgate/abi"
 	monitor "github.com/paracell/paracell/xgate/monitor/process"
@@ -36,7 +37,7 @@ var embeddedMonitor monitorFile
 
 // New returns the platform. It does not probe the host.
 func New() *Platform {
-	hostTSC.begin()
+	boot.BeginClock()
 	return &Platform{
 		monitor: func() (string, error) { return embeddedMonitor.open(monitor.Image) },
 		rules:   allowList,

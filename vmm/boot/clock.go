@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package process
+package boot
 
 import (
 	"fmt"
@@ -30,6 +30,9 @@ type tscClock struct {
 type tscSample struct{ tsc, raw uint64 }
 
 var hostTSC tscClock
+
+// BeginClock takes the first sample of the clock; the earlier the better.
+func BeginClock() { hostTSC.begin() }
 
 // begin takes the first sample, once.
 func (c *tscClock) begin() {
@@ -71,9 +74,9 @@ func sampleTSC() tscSample {
 	var best tscSample
 	width := ^uint64(0)
 	for range 8 {
-		before := rdtsc()
+		before := ReadTSC()
 		raw := clockNs(unix.CLOCK_MONOTONIC_RAW)
-		after := rdtsc()
+		after := ReadTSC()
 		if after-before < width {
 			width = after - before
 			best = tscSample{tsc: before + width/2, raw: raw}

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package boot makes the memory of a cell and loads the guest into it, and
+// reads how the guest says that it has ended: what is the same on all platforms.
+package boot
+
+import (
+	"crypto/rand"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/paracell/paracell/vmm/memory"
+	"github.com/paracell/paracell/vmm/platform"
+	"github.com/paracell/paracell/xgate/abi"
+)
+
+// Load allocates guest memory, loads kernel and initrd and fills in the boot
+// parameters but for the clock, see SetClock. The configuration is valid;
+// isolation is an abi.Isolation*. The caller closes the memory, in which the
+// control area is.
+func Load(cfg *platform.Config, isolation uint32) (_ *memory.Memory, _ *abi.Control, err error) {
+	hostTSC.begin()
+	mem, err := memory.New("paracell:"+cfg.Name, cfg.MemSize, abi.ControlSize)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() {
+		if err != nil {
+			mem.Close()
+		}
+	}()
+	control, err := controlOf(mem)
+	if err != nil {
+		return nil, nil, err
+	}
+	kernel, err := loadKernel(mem, cfg.Kernel)
+	if err != nil {
+		return nil, nil, fmt.Errorf("load kernel: %w", err)
+	}
+	initrd, initrdSize, err := loadInitrd(mem, kernel.end, cfg.Initrd)
+	if err != nil {
+		return nil, nil, err
+	}
+	b := &control.Boot
+	b.Version = abi.Version
+	b.Isolation = isolation
+	b.NumVcpus = uint32(cfg.Vcpus)
+	b.MemSize = cfg.MemSize
+	b.KernelEntry = kernel.entry
+	b.KernelTextStart, b.KernelTextEnd = kernel.textStart, kernel.textEnd
+	b.KernelRodataEnd = kernel.rodataEnd
+	b.KernelEnd = kernel.end
+	b.InitrdGPA, b.InitrdSize = initrd, initrdSize
+	b.NumDevices = uint64(cfg.Devices)
+	copy(b.Cmdline[:], cfg.Cmdline)
+	if _, err := rand.Read(b.RNGSeed[:]); err != nil {
+		return nil, nil, fmt.Errorf("random seed for the guest: %w", err)
+	}
+	return mem, control, nil
+}
+
+// SetClock tells the guest the time, right before it starts. It may sleep for
+// a few milliseconds to measure the time stamp counter.
+func SetClock(b *abi.BootParams) error {
+	kHz, err := hostTSC.rate()
+	if err != nil {
+		return err
+	}
+	b.TSCKHz = kHz
+	b.BootTSC = ReadTSC()
+	b.BootRealNs = clockNs(unix.CLOCK_REALTIME)
+	b.BootMonoNs = clockNs(unix.CLOCK_MONOTONIC)
+	return nil
+}
