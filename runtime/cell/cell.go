@@ -137,6 +137,9 @@ func (c *Cell) RemoveVolume(name string) error { return c.devices.volumes.Remove
 // Resize tells the cell the size of its terminal.
 func (c *Cell) Resize(cols, rows uint16) { c.devices.resize(cols, rows) }
 
+// Pid is the host process that stands for the cell: see platform.Machine.
+func (c *Cell) Pid() int { return c.machine.Pid() }
+
 // Stats are the machine's counters.
 func (c *Cell) Stats() platform.Stats { return c.machine.Stats() }
 

@@ -31,8 +31,8 @@ const bootTimeout = time.Minute
 
 // Sandbox is a cell that runs. Close must be called.
 type Sandbox struct {
-	Agent agent.AgentService
-	Ports stdio.Ports
+	agent agent.AgentService
+	ports stdio.Ports
 
 	cell    *cell.Cell
 	console io.Closer
@@ -75,8 +75,8 @@ func Start(ctx context.Context, c config.Cell) (_ *Sandbox, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("cell %s: its agent did not connect: %w", c.Name, err)
 	}
-	s.Agent = agent.NewAgentClient(ttrpc.NewClient(conn))
-	hello, err := s.Agent.Hello(ctx, &agent.HelloRequest{})
+	s.agent = agent.NewAgentClient(ttrpc.NewClient(conn))
+	hello, err := s.agent.Hello(ctx, &agent.HelloRequest{})
 	if err != nil {
 		return nil, fmt.Errorf("cell %s: %w", c.Name, err)
 	}
@@ -118,6 +118,15 @@ func (s *Sandbox) wait() {
 	s.why = err
 	close(s.ended) // calls to the agent fail by themselves: its connection has ended
 }
+
+// Agent makes and controls processes in the cell.
+func (s *Sandbox) Agent() agent.AgentService { return s.agent }
+
+// Ports are those of the cell's streams.
+func (s *Sandbox) Ports() *stdio.Ports { return &s.ports }
+
+// Pid is the host process that stands for the cell.
+func (s *Sandbox) Pid() int { return s.cell.Pid() }
 
 // Ended is closed when the cell has ended; Why then says why.
 func (s *Sandbox) Ended() <-chan struct{} { return s.ended }

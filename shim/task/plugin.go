@@ -34,7 +34,7 @@ func init() {
 			if !ok {
 				return nil, fmt.Errorf("shutdown is a %T", stop)
 			}
-			return New(ic.Context, p, s), nil
+			return New(ic.Context, p, s, boot), nil
 		},
 	})
 }

@@ -18,8 +18,9 @@ type process struct {
 	exec string
 	io   *stdio.IO
 
-	// life is held while the process is started and while its exit is
-	// recorded: the exit of a process that ends at once comes after its start.
+	// life is held while the process is started, paused or resumed and while
+	// its exit is recorded, each with its event: the exit of a process that
+	// ends at once comes after its start.
 	life sync.Mutex
 
 	mu     sync.Mutex
@@ -37,11 +38,24 @@ func (p *process) request() *agent.ProcessRequest {
 	return &agent.ProcessRequest{Container: p.c.id, Exec: p.exec}
 }
 
+// id is what events call the process.
+func (p *process) id() string {
+	if p.exec == "" {
+		return p.c.id
+	}
+	return p.exec
+}
+
 // state returns what State and others report.
 func (p *process) state() (status task.Status, code uint32, at time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.status, p.code, p.at
+}
+
+func (p *process) is(s task.Status) bool {
+	status, _, _ := p.state()
+	return status == s
 }
 
 func (p *process) set(s task.Status) {
@@ -68,10 +82,13 @@ func (p *process) setExit(code uint32, at time.Time) bool {
 type container struct {
 	id     string
 	bundle string // directory
+	box    Box
 	first  *process
+	guest  uint32 // number of the first process in the guest
 
-	mu    sync.Mutex
-	execs map[string]*process
+	mu     sync.Mutex
+	ending bool                // the first process has ended: no other is started
+	execs  map[string]*process // nil while one is being added
 }
 
 func (c *container) added() []*process {
@@ -79,7 +96,26 @@ func (c *container) added() []*process {
 	defer c.mu.Unlock()
 	var list []*process
 	for _, p := range c.execs {
-		list = append(list, p)
+		if p != nil {
+			list = append(list, p)
+		}
 	}
 	return list
 }
+
+// end keeps processes from being started.
+func (c *container) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ending = true
+}
+
+func (c *container) isEnding() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ending
+}
+
+// pid is the process of the host that stands for all of a cell: numbers of the
+// guest would name strangers.
+func (c *container) pid() uint32 { return uint32(c.box.Pid()) }

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package task is the task service of containerd's shims (Task API v3) over the
-// agent of a cell. Lock order: service.mu, container.mu, process.life, process.mu.
+// agent of a cell.
+//
+// Lock order: process.life of a container's first process, process.life of an
+// added one, service.mu, container.mu, process.mu. Only life is held over calls
+// of the agent.
 package task
 
 import (
@@ -23,14 +27,13 @@ import (
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/containerd/log"
 	"github.com/containerd/ttrpc"
-	"github.com/containerd/typeurl/v2"
 	"golang.org/x/sys/unix"
-	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	agent "github.com/paracell/paracell/protos/agent/v1"
 	"github.com/paracell/paracell/runtime/bundle"
+	"github.com/paracell/paracell/runtime/config"
 	"github.com/paracell/paracell/shim/sandbox"
 	"github.com/paracell/paracell/shim/stdio"
 )
@@ -39,17 +42,22 @@ const (
 	// execsTimeout is how long the exit of a container waits for those of the
 	// processes that were added to it, which end with it.
 	execsTimeout = 10 * time.Second
+	// endTimeout is how long the end of the cell is waited for when its agent
+	// does not answer any more.
+	endTimeout = 3 * time.Second
 	// lostStatus is the exit status of processes whose cell has ended.
 	lostStatus = 128 + uint32(unix.SIGKILL)
+	// notStartedStatus is that of a process which could not be started.
+	notStartedStatus = 127
 )
 
 type service struct {
 	ctx      context.Context
 	events   *events
 	shutdown shutdown.Service
+	cell     cell
 
 	mu         sync.Mutex
-	booted     *sandbox.Sandbox
 	containers map[string]*container // nil while one is being created
 }
 
@@ -58,16 +66,14 @@ var (
 	empty                      = &emptypb.Empty{}
 )
 
-// New returns the service of a shim that has no cell yet.
-func New(ctx context.Context, p shim.Publisher, sd shutdown.Service) shim.TTRPCService {
-	s := &service{ctx: ctx, events: newEvents(ctx, p), shutdown: sd, containers: map[string]*container{}}
+// New returns the service of a shim that has no cell yet. It ends the cell, and
+// publishes what is left, when sd says so.
+func New(ctx context.Context, p shim.Publisher, sd shutdown.Service, b Boot) shim.TTRPCService {
+	s := &service{
+		ctx: ctx, events: newEvents(ctx, p), shutdown: sd, cell: cell{boot: b}, containers: map[string]*container{},
+	}
 	sd.RegisterCallback(func(context.Context) error {
-		s.mu.Lock()
-		box := s.booted
-		s.mu.Unlock()
-		if box != nil {
-			box.Close()
-		}
+		s.cell.close()
 		return s.events.close()
 	})
 	return s
@@ -88,36 +94,6 @@ func answer[T any](v T, err error) (T, error) {
 	return v, nil
 }
 
-// native makes an error of the agent one of errdefs again.
-func native(err error) error {
-	if err == nil {
-		return nil
-	}
-	return errgrpc.ToNative(err)
-}
-
-// cellLocked returns the cell, which the first container boots. s.mu is held.
-func (s *service) cellLocked(ctx context.Context, r *api.CreateTaskRequest, b *bundle.Bundle) (*sandbox.Sandbox, error) {
-	if s.booted != nil {
-		return s.booted, nil
-	}
-	c, err := cellOf(r.ID, r.Options, b)
-	if err != nil {
-		return nil, err
-	}
-	s.booted, err = sandbox.Start(ctx, c)
-	return s.booted, err
-}
-
-func (s *service) box() (*sandbox.Sandbox, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.booted == nil {
-		return nil, fmt.Errorf("there is no cell yet: %w", errdefs.ErrFailedPrecondition)
-	}
-	return s.booted, nil
-}
-
 // Create implements api.TTRPCTaskService.
 func (s *service) Create(ctx context.Context, r *api.CreateTaskRequest) (*api.CreateTaskResponse, error) {
 	return answer(s.create(ctx, r))
@@ -128,10 +104,19 @@ func (s *service) create(ctx context.Context, r *api.CreateTaskRequest) (_ *api.
 		return nil, fmt.Errorf("a cell cannot be restored from a checkpoint: %w", errdefs.ErrNotImplemented)
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if _, ok := s.containers[r.ID]; ok {
+		s.mu.Unlock()
 		return nil, fmt.Errorf("container %s: %w", r.ID, errdefs.ErrAlreadyExists)
 	}
+	s.containers[r.ID] = nil
+	s.mu.Unlock()
+	defer func() {
+		if err != nil {
+			s.mu.Lock()
+			delete(s.containers, r.ID)
+			s.mu.Unlock()
+		}
+	}()
 	b, err := bundle.Load(r.Bundle, r.ID)
 	if err != nil {
 		return nil, err
@@ -147,42 +132,63 @@ func (s *service) create(ctx context.Context, r *api.CreateTaskRequest) (_ *api.
 			err = errors.Join(err, sandbox.Unmount(r.Bundle))
 		}
 	}()
-	box, err := s.cellLocked(ctx, r, b)
+	c, err := s.makeContainer(ctx, r, b)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	s.containers[r.ID] = c
+	s.mu.Unlock()
+	s.events.send(&eventsapi.TaskCreate{
+		ContainerID: r.ID, Bundle: r.Bundle, Rootfs: r.Rootfs,
+		IO:  &eventsapi.TaskIO{Stdin: r.Stdin, Stdout: r.Stdout, Stderr: r.Stderr, Terminal: r.Terminal},
+		Pid: c.pid(),
+	})
+	go s.wait(c.first)
+	go s.watchOOM(c)
+	return &api.CreateTaskResponse{Pid: c.pid()}, nil
+}
+
+// makeContainer makes a container whose root file system is mounted.
+func (s *service) makeContainer(ctx context.Context, r *api.CreateTaskRequest, b *bundle.Bundle) (_ *container, err error) {
+	box, err := s.cell.need(ctx, func() (config.Cell, error) { return cellOf(r.ID, r.Options, b) })
 	if err != nil {
 		return nil, err
 	}
 	root, err := box.Add(r.ID, b)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, box.Remove(r.ID))
 	}
-	io, err := stdio.Open(ctx, stdio.Config{Stdin: r.Stdin, Stdout: r.Stdout, Stderr: r.Stderr, Terminal: r.Terminal}, r.ID, box, &box.Ports)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, box.Remove(r.ID))
+		}
+	}()
+	io, err := openStreams(ctx, box, r.ID, stdio.Config{Stdin: r.Stdin, Stdout: r.Stdout, Stderr: r.Stderr, Terminal: r.Terminal})
 	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		if err != nil {
+			io.Close()
+		}
+	}()
 	spec, err := b.Encode()
-	if err == nil {
-		_, err = box.Agent.Create(ctx, &agent.CreateRequest{Container: r.ID, Spec: spec, Root: root, Stdio: io.Guest()})
-		err = native(err)
-	}
 	if err != nil {
-		io.Close()
 		return nil, err
 	}
-	c := &container{id: r.ID, bundle: r.Bundle, execs: map[string]*process{}}
+	made, err := box.Agent().Create(ctx, &agent.CreateRequest{Container: r.ID, Spec: spec, Root: root, Stdio: io.Guest()})
+	if err != nil {
+		return nil, native(box, err)
+	}
+	c := &container{id: r.ID, bundle: r.Bundle, box: box, guest: made.Pid, execs: map[string]*process{}}
 	c.first = newProcess(c, "", io)
-	s.containers[r.ID] = c
-	s.events.send(&eventsapi.TaskCreate{
-		ContainerID: r.ID, Bundle: r.Bundle, Rootfs: r.Rootfs,
-		IO:  &eventsapi.TaskIO{Stdin: r.Stdin, Stdout: r.Stdout, Stderr: r.Stderr, Terminal: r.Terminal},
-		Pid: pid(),
-	})
-	go s.wait(box, c.first)
-	return &api.CreateTaskResponse{Pid: pid()}, nil
+	return c, nil
 }
 
-// pid is the process of the host that stands for all of a cell: numbers of the
-// guest would name strangers.
-func pid() uint32 { return uint32(os.Getpid()) }
+func openStreams(ctx context.Context, box Box, id string, c stdio.Config) (*stdio.IO, error) {
+	return stdio.Open(ctx, c, id, box, box.Ports())
+}
 
 func mountRootfs(mounts []*types.Mount, target string) error {
 	if len(mounts) == 0 {
@@ -198,48 +204,6 @@ func mountRootfs(mounts []*types.Mount, target string) error {
 	return mount.All(list, target)
 }
 
-// wait reports the exit of a process, when its output has been written.
-func (s *service) wait(box *sandbox.Sandbox, p *process) {
-	r, err := box.Agent.Wait(s.ctx, p.request())
-	p.life.Lock()
-	defer p.life.Unlock()
-	code, at := lostStatus, time.Now()
-	if err == nil {
-		code, at = r.Status, time.Unix(0, r.ExitedAt)
-		drain, cancel := context.WithTimeout(s.ctx, stdio.DrainTimeout)
-		if err := p.io.Drain(drain, r.Stdout, r.Stderr); err != nil {
-			log.G(s.ctx).WithField("id", p.c.id).WithField("exec", p.exec).Warn("nobody reads the output: the exit is reported without it")
-		}
-		cancel()
-	} else {
-		select {
-		case <-box.Ended():
-			err = box.Why()
-		case <-time.After(time.Second):
-		}
-		log.G(s.ctx).WithError(err).WithField("id", p.c.id).WithField("exec", p.exec).Error("the cell has ended")
-	}
-	id := p.exec
-	if id == "" {
-		id = p.c.id
-		limit := time.After(execsTimeout)
-		for _, e := range p.c.added() {
-			if status, _, _ := e.state(); status == task.Status_CREATED {
-				continue
-			}
-			select {
-			case <-e.exited:
-			case <-limit:
-			}
-		}
-	}
-	if p.setExit(code, at) {
-		s.events.send(&eventsapi.TaskExit{
-			ContainerID: p.c.id, ID: id, Pid: pid(), ExitStatus: code, ExitedAt: timestamppb.New(at),
-		})
-	}
-}
-
 func (s *service) container(id string) (*container, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -250,25 +214,22 @@ func (s *service) container(id string) (*container, error) {
 	return c, nil
 }
 
-func (s *service) process(id, exec string) (*sandbox.Sandbox, *process, error) {
+// process finds a process; an empty exec is the container's first one.
+func (s *service) process(id, exec string) (*process, error) {
 	c, err := s.container(id)
 	if err != nil {
-		return nil, nil, err
-	}
-	box, err := s.box()
-	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if exec == "" {
-		return box, c.first, nil
+		return c.first, nil
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	p := c.execs[exec]
 	if p == nil {
-		return nil, nil, fmt.Errorf("process %s of container %s: %w", exec, id, errdefs.ErrNotFound)
+		return nil, fmt.Errorf("process %s of container %s: %w", exec, id, errdefs.ErrNotFound)
 	}
-	return box, p, nil
+	return p, nil
 }
 
 // Exec implements api.TTRPCTaskService.
@@ -276,81 +237,167 @@ func (s *service) Exec(ctx context.Context, r *api.ExecProcessRequest) (*emptypb
 	return answer(empty, s.exec(ctx, r))
 }
 
-func (s *service) exec(ctx context.Context, r *api.ExecProcessRequest) error {
-	box, first, err := s.process(r.ID, "")
+func (s *service) exec(ctx context.Context, r *api.ExecProcessRequest) (err error) {
+	c, err := s.container(r.ID)
 	if err != nil {
 		return err
 	}
-	if status, _, _ := first.state(); status == task.Status_STOPPED {
+	switch status, _, _ := c.first.state(); status {
+	case task.Status_STOPPED:
 		return fmt.Errorf("container %s has ended: %w", r.ID, errdefs.ErrFailedPrecondition)
-	}
-	c := first.c
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.execs[r.ExecID] != nil {
-		return fmt.Errorf("process %s of container %s: %w", r.ExecID, r.ID, errdefs.ErrAlreadyExists)
+	case task.Status_PAUSED:
+		return fmt.Errorf("container %s is paused: %w", r.ID, errdefs.ErrFailedPrecondition)
 	}
 	spec, err := bundle.Process(r.Spec.GetValue())
 	if err != nil {
 		return fmt.Errorf("%w: %w", errdefs.ErrInvalidArgument, err)
 	}
-	io, err := stdio.Open(ctx, stdio.Config{Stdin: r.Stdin, Stdout: r.Stdout, Stderr: r.Stderr, Terminal: r.Terminal}, r.ID, box, &box.Ports)
+	c.mu.Lock()
+	if _, ok := c.execs[r.ExecID]; ok || r.ExecID == "" {
+		c.mu.Unlock()
+		return fmt.Errorf("process %q of container %s: %w", r.ExecID, r.ID, errdefs.ErrAlreadyExists)
+	}
+	c.execs[r.ExecID] = nil
+	c.mu.Unlock()
+	defer func() {
+		if err != nil {
+			c.forget(r.ExecID)
+		}
+	}()
+	io, err := openStreams(ctx, c.box, r.ID, stdio.Config{Stdin: r.Stdin, Stdout: r.Stdout, Stderr: r.Stderr, Terminal: r.Terminal})
 	if err != nil {
 		return err
 	}
-	if _, err := box.Agent.Exec(ctx, &agent.ExecRequest{Container: r.ID, Exec: r.ExecID, Process: spec, Stdio: io.Guest()}); err != nil {
+	if _, err := c.box.Agent().Exec(ctx, &agent.ExecRequest{Container: r.ID, Exec: r.ExecID, Process: spec, Stdio: io.Guest()}); err != nil {
 		io.Close()
-		return native(err)
+		return native(c.box, err)
 	}
-	c.execs[r.ExecID] = newProcess(c, r.ExecID, io)
 	s.events.send(&eventsapi.TaskExecAdded{ContainerID: r.ID, ExecID: r.ExecID})
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.execs[r.ExecID] = newProcess(c, r.ExecID, io)
 	return nil
+}
+
+// forget removes an added process.
+func (c *container) forget(exec string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.execs, exec)
 }
 
 // Start implements api.TTRPCTaskService.
 func (s *service) Start(ctx context.Context, r *api.StartRequest) (*api.StartResponse, error) {
-	return answer(&api.StartResponse{Pid: pid()}, s.start(ctx, r))
+	return answer(s.start(ctx, r))
 }
 
-func (s *service) start(ctx context.Context, r *api.StartRequest) error {
-	box, p, err := s.process(r.ID, r.ExecID)
+func (s *service) start(ctx context.Context, r *api.StartRequest) (*api.StartResponse, error) {
+	p, err := s.process(r.ID, r.ExecID)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	p.life.Lock()
 	defer p.life.Unlock()
-	if status, _, _ := p.state(); status != task.Status_CREATED {
-		return fmt.Errorf("process has been started before: %w", errdefs.ErrFailedPrecondition)
+	if !p.is(task.Status_CREATED) {
+		return nil, fmt.Errorf("process %s has been started before: %w", p.id(), errdefs.ErrFailedPrecondition)
 	}
-	if _, err := box.Agent.Start(ctx, p.request()); err != nil {
-		if r.ExecID != "" {
+	if p.exec != "" && p.c.isEnding() {
+		return nil, fmt.Errorf("container %s has ended: %w", r.ID, errdefs.ErrFailedPrecondition)
+	}
+	if _, err := p.c.box.Agent().Start(ctx, p.request()); err != nil {
+		if p.exec != "" {
 			// It can only be deleted.
-			p.setExit(127, time.Now())
+			p.setExit(notStartedStatus, time.Now())
 		}
-		return native(err)
+		return nil, native(p.c.box, err)
 	}
 	p.set(task.Status_RUNNING)
 	p.io.Started()
-	if r.ExecID == "" {
-		s.events.send(&eventsapi.TaskStart{ContainerID: r.ID, Pid: pid()})
-		go s.watchOOM(box, p)
+	if p.exec == "" {
+		s.events.send(&eventsapi.TaskStart{ContainerID: r.ID, Pid: p.c.pid()})
 	} else {
-		s.events.send(&eventsapi.TaskExecStarted{ContainerID: r.ID, ExecID: r.ExecID, Pid: pid()})
-		go s.wait(box, p)
+		s.events.send(&eventsapi.TaskExecStarted{ContainerID: r.ID, ExecID: r.ExecID, Pid: p.c.pid()})
+		go s.wait(p)
 	}
-	return nil
+	return &api.StartResponse{Pid: p.c.pid()}, nil
+}
+
+// wait reports the exit of a process, when its output has been written and all
+// exits that have to come before it are reported.
+func (s *service) wait(p *process) {
+	code, at := s.outcome(p)
+	if p.exec == "" {
+		p.c.end()
+		s.waitAdded(p.c)
+	}
+	p.life.Lock()
+	defer p.life.Unlock()
+	if p.setExit(code, at) {
+		s.events.send(&eventsapi.TaskExit{
+			ContainerID: p.c.id, ID: p.id(), Pid: p.c.pid(), ExitStatus: code, ExitedAt: timestamppb.New(at),
+		})
+	}
+}
+
+// outcome waits for the end of a process and of its output.
+func (s *service) outcome(p *process) (uint32, time.Time) {
+	logger := log.G(s.ctx).WithField("id", p.c.id).WithField("exec", p.exec)
+	r, err := p.c.box.Agent().Wait(s.ctx, p.request())
+	if err != nil {
+		select {
+		case <-p.c.box.Ended():
+		case <-time.After(endTimeout):
+			logger.WithError(err).Error("the cell's agent does not answer: the cell is ended")
+			p.c.box.Close()
+		}
+		logger.Debug("the process has ended with its cell")
+		return lostStatus, time.Now()
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, stdio.DrainTimeout)
+	defer cancel()
+	if err := p.io.Drain(ctx, r.Stdout, r.Stderr); err != nil {
+		logger.Warn("nobody reads the output: the exit is reported without it")
+	}
+	return r.Status, exitTime(r.ExitedAt)
+}
+
+// exitTime makes sense of the guest's clock, which may say anything.
+func exitTime(ns int64) time.Time {
+	now := time.Now()
+	if at := time.Unix(0, ns); ns > 0 && at.Before(now) {
+		return at
+	}
+	return now
+}
+
+// waitAdded waits until the exits of all added processes are reported: the
+// first one's is the last.
+func (s *service) waitAdded(c *container) {
+	limit := time.After(execsTimeout)
+	for _, e := range c.added() {
+		e.life.Lock() // it is started, or never will be
+		e.life.Unlock()
+		if e.is(task.Status_CREATED) {
+			continue
+		}
+		select {
+		case <-e.exited:
+		case <-limit:
+			return
+		}
+	}
 }
 
 // watchOOM reports what the guest's kernel kills for want of memory.
-func (s *service) watchOOM(box *sandbox.Sandbox, p *process) {
+func (s *service) watchOOM(c *container) {
 	var seen uint64
 	for {
-		r, err := box.Agent.WaitOOM(s.ctx, &agent.WaitOOMRequest{Container: p.c.id, Seen: seen})
-		if err != nil {
+		r, err := c.box.Agent().WaitOOM(s.ctx, &agent.WaitOOMRequest{Container: c.id, Seen: seen})
+		if err != nil || r.Kills <= seen {
 			return
 		}
 		seen = r.Kills
-		s.events.send(&eventsapi.TaskOOM{ContainerID: p.c.id})
+		s.events.send(&eventsapi.TaskOOM{ContainerID: c.id})
 	}
 }
 
@@ -360,209 +407,63 @@ func (s *service) Delete(ctx context.Context, r *api.DeleteRequest) (*api.Delete
 }
 
 func (s *service) delete(ctx context.Context, r *api.DeleteRequest) (*api.DeleteResponse, error) {
-	box, p, err := s.process(r.ID, r.ExecID)
+	p, err := s.process(r.ID, r.ExecID)
 	if err != nil {
 		return nil, err
 	}
 	status, _, _ := p.state()
 	if status != task.Status_STOPPED && status != task.Status_CREATED {
-		return nil, fmt.Errorf("process is running: %w", errdefs.ErrFailedPrecondition)
+		return nil, fmt.Errorf("process %s is running: %w", p.id(), errdefs.ErrFailedPrecondition)
 	}
-	_, err = box.Agent.Delete(ctx, p.request())
-	if err = native(err); err != nil && !errdefs.IsNotFound(err) {
-		select {
-		case <-box.Ended(): // there is nothing left to delete
-		default:
-			return nil, err
-		}
+	_, err = p.c.box.Agent().Delete(ctx, p.request())
+	if err = native(p.c.box, err); err != nil && !errdefs.IsNotFound(err) && !errdefs.IsUnavailable(err) {
+		return nil, err
 	}
 	finish, cancel := context.WithTimeout(ctx, stdio.DrainTimeout)
 	p.io.Finish(finish)
 	cancel()
-	if r.ExecID != "" {
-		p.c.mu.Lock()
-		delete(p.c.execs, r.ExecID)
-		p.c.mu.Unlock()
-	} else {
-		for _, e := range p.c.added() {
-			e.io.Close()
-		}
-		if err := box.Remove(r.ID); err != nil {
-			return nil, err
-		}
-		if err := sandbox.Unmount(p.c.bundle); err != nil {
-			return nil, err
-		}
-		s.mu.Lock()
-		delete(s.containers, r.ID)
-		s.mu.Unlock()
+	if p.exec != "" {
+		p.c.forget(p.exec)
+		p.setExit(lostStatus, time.Now()) // if it was never started, for who waits for it
+	} else if err := s.remove(ctx, p); err != nil {
+		return nil, err
 	}
 	_, code, at := p.state()
-	out := &api.DeleteResponse{Pid: pid(), ExitStatus: code}
-	if !at.IsZero() {
-		out.ExitedAt = timestamppb.New(at)
-	}
-	if r.ExecID == "" {
-		s.events.send(&eventsapi.TaskDelete{ContainerID: r.ID, Pid: pid(), ExitStatus: code, ExitedAt: out.ExitedAt})
+	out := &api.DeleteResponse{Pid: p.c.pid(), ExitStatus: code, ExitedAt: timestamp(at)}
+	if p.exec == "" {
+		s.events.send(&eventsapi.TaskDelete{ContainerID: r.ID, Pid: out.Pid, ExitStatus: code, ExitedAt: out.ExitedAt})
 	}
 	return out, nil
 }
 
-// State implements api.TTRPCTaskService.
-func (s *service) State(_ context.Context, r *api.StateRequest) (*api.StateResponse, error) {
-	_, p, err := s.process(r.ID, r.ExecID)
-	if err != nil {
-		return answer[*api.StateResponse](nil, err)
-	}
-	status, code, at := p.state()
-	io := p.io.Config()
-	out := &api.StateResponse{
-		ID: r.ID, Bundle: p.c.bundle, Pid: pid(), Status: status, ExecID: r.ExecID,
-		Stdin: io.Stdin, Stdout: io.Stdout, Stderr: io.Stderr, Terminal: io.Terminal, ExitStatus: code,
-	}
-	if !at.IsZero() {
-		out.ExitedAt = timestamppb.New(at)
-	}
-	return out, nil
-}
-
-// Wait implements api.TTRPCTaskService.
-func (s *service) Wait(ctx context.Context, r *api.WaitRequest) (*api.WaitResponse, error) {
-	_, p, err := s.process(r.ID, r.ExecID)
-	if err != nil {
-		return answer[*api.WaitResponse](nil, err)
-	}
+// remove takes away what is left of a container that the agent has deleted.
+func (s *service) remove(ctx context.Context, p *process) error {
+	// The exit of a container that was not started comes before its removal too.
 	select {
 	case <-p.exited:
 	case <-ctx.Done():
-		return answer[*api.WaitResponse](nil, ctx.Err())
+		return ctx.Err()
 	}
-	_, code, at := p.state()
-	return &api.WaitResponse{ExitStatus: code, ExitedAt: timestamppb.New(at)}, nil
-}
-
-// Kill implements api.TTRPCTaskService.
-func (s *service) Kill(ctx context.Context, r *api.KillRequest) (*emptypb.Empty, error) {
-	box, _, err := s.process(r.ID, r.ExecID)
-	if err == nil {
-		_, err = box.Agent.Kill(ctx, &agent.KillRequest{Container: r.ID, Exec: r.ExecID, Signal: r.Signal, All: r.All})
-		err = native(err)
+	for _, e := range p.c.added() {
+		e.io.Close()
+		e.setExit(lostStatus, time.Now())
 	}
-	return answer(empty, err)
-}
-
-// ResizePty implements api.TTRPCTaskService.
-func (s *service) ResizePty(ctx context.Context, r *api.ResizePtyRequest) (*emptypb.Empty, error) {
-	box, _, err := s.process(r.ID, r.ExecID)
-	if err == nil {
-		_, err = box.Agent.ResizePty(ctx, &agent.ResizePtyRequest{Container: r.ID, Exec: r.ExecID, Width: r.Width, Height: r.Height})
-		err = native(err)
+	if err := p.c.box.Remove(p.c.id); err != nil {
+		return err
 	}
-	return answer(empty, err)
-}
-
-// CloseIO implements api.TTRPCTaskService.
-func (s *service) CloseIO(_ context.Context, r *api.CloseIORequest) (*emptypb.Empty, error) {
-	_, p, err := s.process(r.ID, r.ExecID)
-	if err == nil && r.Stdin {
-		p.io.CloseStdin()
+	if err := sandbox.Unmount(p.c.bundle); err != nil {
+		return err
 	}
-	return answer(empty, err)
-}
-
-// Pause implements api.TTRPCTaskService.
-func (s *service) Pause(ctx context.Context, r *api.PauseRequest) (*emptypb.Empty, error) {
-	box, p, err := s.process(r.ID, "")
-	if err == nil {
-		_, err = box.Agent.Pause(ctx, &agent.ContainerRequest{Container: r.ID})
-		err = native(err)
-	}
-	if err == nil {
-		p.set(task.Status_PAUSED)
-		s.events.send(&eventsapi.TaskPaused{ContainerID: r.ID})
-	}
-	return answer(empty, err)
-}
-
-// Resume implements api.TTRPCTaskService.
-func (s *service) Resume(ctx context.Context, r *api.ResumeRequest) (*emptypb.Empty, error) {
-	box, p, err := s.process(r.ID, "")
-	if err == nil {
-		_, err = box.Agent.Resume(ctx, &agent.ContainerRequest{Container: r.ID})
-		err = native(err)
-	}
-	if err == nil {
-		p.set(task.Status_RUNNING)
-		s.events.send(&eventsapi.TaskResumed{ContainerID: r.ID})
-	}
-	return answer(empty, err)
-}
-
-// Checkpoint implements api.TTRPCTaskService.
-func (s *service) Checkpoint(context.Context, *api.CheckpointTaskRequest) (*emptypb.Empty, error) {
-	return answer(empty, fmt.Errorf("a cell cannot be checkpointed: %w", errdefs.ErrNotImplemented))
-}
-
-// Update implements api.TTRPCTaskService.
-func (s *service) Update(ctx context.Context, r *api.UpdateTaskRequest) (*emptypb.Empty, error) {
-	box, _, err := s.process(r.ID, "")
-	if err == nil {
-		_, err = box.Agent.Update(ctx, &agent.UpdateRequest{Container: r.ID, Resources: r.Resources.GetValue()})
-		err = native(err)
-	}
-	return answer(empty, err)
-}
-
-// Pids implements api.TTRPCTaskService. The numbers are the guest's.
-func (s *service) Pids(ctx context.Context, r *api.PidsRequest) (*api.PidsResponse, error) {
-	box, _, err := s.process(r.ID, "")
-	if err != nil {
-		return answer[*api.PidsResponse](nil, err)
-	}
-	got, err := box.Agent.Pids(ctx, &agent.ContainerRequest{Container: r.ID})
-	if err != nil {
-		return answer[*api.PidsResponse](nil, native(err))
-	}
-	out := &api.PidsResponse{}
-	for _, p := range got.Processes {
-		info := &task.ProcessInfo{Pid: p.Pid}
-		if p.Exec != "" {
-			if info.Info, err = typeurl.MarshalAnyToProto(&execDetails{ExecID: p.Exec}); err != nil {
-				return answer[*api.PidsResponse](nil, err)
-			}
-		}
-		out.Processes = append(out.Processes, info)
-	}
-	return out, nil
-}
-
-// Stats implements api.TTRPCTaskService.
-func (s *service) Stats(ctx context.Context, r *api.StatsRequest) (*api.StatsResponse, error) {
-	box, _, err := s.process(r.ID, "")
-	if err != nil {
-		return answer[*api.StatsResponse](nil, err)
-	}
-	got, err := box.Agent.Stats(ctx, &agent.ContainerRequest{Container: r.ID})
-	if err != nil {
-		return answer[*api.StatsResponse](nil, native(err))
-	}
-	var stats *anypb.Any
-	stats, err = typeurl.MarshalAnyToProto(metrics(got.Files))
-	return answer(&api.StatsResponse{Stats: stats}, err)
-}
-
-// Connect implements api.TTRPCTaskService.
-func (s *service) Connect(context.Context, *api.ConnectRequest) (*api.ConnectResponse, error) {
-	return &api.ConnectResponse{ShimPid: pid(), TaskPid: pid()}, nil
-}
-
-// Shutdown implements api.TTRPCTaskService.
-func (s *service) Shutdown(_ context.Context, r *api.ShutdownRequest) (*emptypb.Empty, error) {
 	s.mu.Lock()
-	busy := len(s.containers) > 0
-	s.mu.Unlock()
-	if !busy || r.Now {
-		s.shutdown.Shutdown()
+	defer s.mu.Unlock()
+	delete(s.containers, p.c.id)
+	return nil
+}
+
+// timestamp of a time; nil of none.
+func timestamp(t time.Time) *timestamppb.Timestamp {
+	if t.IsZero() {
+		return nil
 	}
-	return empty, nil
+	return timestamppb.New(t)
 }

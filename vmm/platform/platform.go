@@ -104,6 +104,10 @@ type Machine interface {
 	// the guest notices. Raising a bit that is still pending costs nothing.
 	RaiseIRQ(bit uint) error
 
+	// Pid is the host process that stands for the machine: the guest ends
+	// with it. 0 before Start, and where a machine has no process of its own.
+	Pid() int
+
 	// Stats are counters since Start. They are the guest's own word where
 	// the field says so.
 	Stats() Stats

@@ -37,6 +37,7 @@ type machine struct {
 
 	mu      sync.RWMutex
 	control *abi.Control // nil after Close
+	pid     int          // of the first process; 0 before a successful Start
 	running bool         // between a successful Start and the end of the guest
 
 	// closing is closed by Close before it does anything else.
@@ -140,7 +141,7 @@ func (m *machine) start(ctx context.Context) error {
 		return err
 	}
 	m.mu.Lock()
-	m.running = true
+	m.running, m.pid = true, h.proc.Pid
 	m.mu.Unlock()
 	close(m.startedCh)
 
@@ -312,6 +313,12 @@ func (m *machine) RaiseIRQ(bit uint) error {
 		return futexWakePending(&v.Pending)
 	}
 	return m.kickLocked(0)
+}
+
+func (m *machine) Pid() int {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.pid
 }
 
 func (m *machine) Stats() platform.Stats {

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package task
+
+import (
+	"context"
+	"fmt"
+
+	eventsapi "github.com/containerd/containerd/api/events"
+	api "github.com/containerd/containerd/api/runtime/task/v3"
+	"github.com/containerd/containerd/api/types/task"
+	"github.com/containerd/errdefs"
+	"google.golang.org/protobuf/types/known/emptypb"
+
+	agent "github.com/paracell/paracell/protos/agent/v1"
+)
+
+// maxSignal is the largest signal number of Linux.
+const maxSignal = 64
+
+// Kill implements api.TTRPCTaskService.
+func (s *service) Kill(ctx context.Context, r *api.KillRequest) (*emptypb.Empty, error) {
+	return answer(empty, s.kill(ctx, r))
+}
+
+func (s *service) kill(ctx context.Context, r *api.KillRequest) error {
+	p, err := s.process(r.ID, r.ExecID)
+	if err != nil {
+		return err
+	}
+	status, _, _ := p.state()
+	switch {
+	case r.Signal > maxSignal:
+		return fmt.Errorf("signal %d: %w: signals are 0 to %d", r.Signal, errdefs.ErrInvalidArgument, maxSignal)
+	case status == task.Status_STOPPED:
+		return fmt.Errorf("process %s has ended: %w", p.id(), errdefs.ErrNotFound)
+	case status == task.Status_CREATED && p.exec != "":
+		return fmt.Errorf("process %s has not been started: %w", p.id(), errdefs.ErrFailedPrecondition)
+	}
+	_, err = p.c.box.Agent().Kill(ctx, &agent.KillRequest{Container: r.ID, Exec: r.ExecID, Signal: r.Signal, All: r.All})
+	if err = native(p.c.box, err); errdefs.IsUnavailable(err) {
+		// Clients that want it dead are content with that.
+		return fmt.Errorf("process %s: %w: %w", p.id(), errdefs.ErrNotFound, err)
+	}
+	return err
+}
+
+// ResizePty implements api.TTRPCTaskService.
+func (s *service) ResizePty(ctx context.Context, r *api.ResizePtyRequest) (*emptypb.Empty, error) {
+	return answer(empty, s.resize(ctx, r))
+}
+
+func (s *service) resize(ctx context.Context, r *api.ResizePtyRequest) error {
+	p, err := s.process(r.ID, r.ExecID)
+	switch {
+	case err != nil:
+		return err
+	case !p.io.Config().Terminal:
+		return fmt.Errorf("process %s has no terminal: %w", p.id(), errdefs.ErrFailedPrecondition)
+	case p.is(task.Status_STOPPED):
+		return fmt.Errorf("process %s has ended: %w", p.id(), errdefs.ErrFailedPrecondition)
+	}
+	_, err = p.c.box.Agent().ResizePty(ctx, &agent.ResizePtyRequest{Container: r.ID, Exec: r.ExecID, Width: r.Width, Height: r.Height})
+	return native(p.c.box, err)
+}
+
+// CloseIO implements api.TTRPCTaskService.
+func (s *service) CloseIO(_ context.Context, r *api.CloseIORequest) (*emptypb.Empty, error) {
+	p, err := s.process(r.ID, r.ExecID)
+	if err == nil && r.Stdin {
+		p.io.CloseStdin()
+	}
+	return answer(empty, err)
+}
+
+// Pause implements api.TTRPCTaskService.
+func (s *service) Pause(ctx context.Context, r *api.PauseRequest) (*emptypb.Empty, error) {
+	return answer(empty, s.freeze(r.ID, task.Status_RUNNING, task.Status_PAUSED, &eventsapi.TaskPaused{ContainerID: r.ID},
+		func(a agent.AgentService, c *agent.ContainerRequest) error {
+			_, err := a.Pause(ctx, c)
+			return err
+		}))
+}
+
+// Resume implements api.TTRPCTaskService.
+func (s *service) Resume(ctx context.Context, r *api.ResumeRequest) (*emptypb.Empty, error) {
+	return answer(empty, s.freeze(r.ID, task.Status_PAUSED, task.Status_RUNNING, &eventsapi.TaskResumed{ContainerID: r.ID},
+		func(a agent.AgentService, c *agent.ContainerRequest) error {
+			_, err := a.Resume(ctx, c)
+			return err
+		}))
+}
+
+// freeze changes the status of a container's first process with call.
+func (s *service) freeze(id string, from, to task.Status, event any, call func(agent.AgentService, *agent.ContainerRequest) error) error {
+	p, err := s.process(id, "")
+	if err != nil {
+		return err
+	}
+	p.life.Lock()
+	defer p.life.Unlock()
+	if status, _, _ := p.state(); status != from {
+		return fmt.Errorf("container %s is %s, not %s: %w", id, status, from, errdefs.ErrFailedPrecondition)
+	}
+	if err := call(p.c.box.Agent(), &agent.ContainerRequest{Container: id}); err != nil {
+		return native(p.c.box, err)
+	}
+	p.set(to)
+	s.events.send(event)
+	return nil
+}
+
+// Checkpoint implements api.TTRPCTaskService.
+func (s *service) Checkpoint(context.Context, *api.CheckpointTaskRequest) (*emptypb.Empty, error) {
+	return answer(empty, fmt.Errorf("a cell cannot be checkpointed: %w", errdefs.ErrNotImplemented))
+}
+
+// Update implements api.TTRPCTaskService.
+func (s *service) Update(ctx context.Context, r *api.UpdateTaskRequest) (*emptypb.Empty, error) {
+	return answer(empty, s.update(ctx, r))
+}
+
+func (s *service) update(ctx context.Context, r *api.UpdateTaskRequest) error {
+	p, err := s.process(r.ID, "")
+	switch {
+	case err != nil:
+		return err
+	case p.is(task.Status_STOPPED):
+		return fmt.Errorf("container %s has ended: %w", r.ID, errdefs.ErrFailedPrecondition)
+	case len(r.Resources.GetValue()) == 0:
+		return fmt.Errorf("container %s: %w: no resources to update", r.ID, errdefs.ErrInvalidArgument)
+	}
+	_, err = p.c.box.Agent().Update(ctx, &agent.UpdateRequest{Container: r.ID, Resources: r.Resources.GetValue()})
+	return native(p.c.box, err)
+}
+
+// Shutdown implements api.TTRPCTaskService.
+func (s *service) Shutdown(_ context.Context, r *api.ShutdownRequest) (*emptypb.Empty, error) {
+	busy := false
+	s.mu.Lock()
+	for _, c := range s.containers {
+		// One that is being created has been given up by who calls this.
+		busy = busy || c != nil
+	}
+	s.mu.Unlock()
+	if !busy || r.Now {
+		s.shutdown.Shutdown()
+	}
+	return empty, nil
+}
