@@ -5,6 +5,7 @@ package guest
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	agent "github.com/paracell/paracell/protos/agent/v1"
+	"github.com/paracell/paracell/protos/boot"
 )
 
 // Paths in the agent's root.
@@ -117,11 +119,20 @@ func loopbackUp() error {
 	return nil
 }
 
+// Fail ends the cell in a way that the host takes for a failure of the agent. It
+// does not return.
+func Fail() {
+	if err := os.WriteFile(boot.ExitCodePath, []byte("1"), 0); err != nil {
+		slog.Error("tell the host that the agent failed", "error", err)
+	}
+	PowerOff()
+}
+
 // PowerOff ends the cell. It does not return.
 func PowerOff() {
 	unix.Sync()
 	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF); err != nil {
-		fmt.Fprintf(os.Stderr, "paracell-agent: power off: %v\n", err)
+		slog.Error("power off", "error", err)
 	}
 	os.Exit(1) // the kernel panics when PID 1 ends, which also ends the cell
 }

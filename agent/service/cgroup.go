@@ -12,8 +12,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/paracell/paracell/agent/guest"
 )
 
 // freezeTimeout bounds the wait for processes to stop.
@@ -21,8 +19,6 @@ const freezeTimeout = 10 * time.Second
 
 // cgroup is the directory of a container's control group.
 type cgroup string
-
-func cgroupOf(container string) cgroup { return cgroup(filepath.Join(guest.Cgroups, container)) }
 
 func (c cgroup) write(file, value string) error {
 	return os.WriteFile(filepath.Join(string(c), file), []byte(value), 0)

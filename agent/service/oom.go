@@ -30,7 +30,7 @@ func (c *container) waitOOM(ctx context.Context, seen uint64) (uint64, error) {
 	go func() {
 		select {
 		case <-ctx.Done():
-		case <-c.first.exited:
+		case <-c.exited:
 		case <-ended:
 		}
 		f.Close()

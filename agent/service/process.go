@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/containerd/errdefs"
 	runc "github.com/containerd/go-runc"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -35,12 +36,14 @@ func newProcess(exec string, s *streams) *process {
 }
 
 // made is called when the process exists.
-func (p *process) made(pid int, exit <-chan runc.Exit) {
+// ended is called at its end, before that is told to anybody.
+func (p *process) made(pid int, exit <-chan runc.Exit, ended func()) {
 	p.mu.Lock()
 	p.pid = pid
 	p.mu.Unlock()
 	go func() {
 		e := <-exit
+		ended()
 		stdout, stderr := p.streams.written()
 		p.mu.Lock()
 		p.status, p.at = e.Status, e.Timestamp
@@ -65,7 +68,7 @@ func (p *process) kill(signal unix.Signal) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.pid == 0 {
-		return fmt.Errorf("process %q has not been started", p.exec)
+		return fmt.Errorf("process %q has not been started: %w", p.exec, errdefs.ErrFailedPrecondition)
 	}
 	if p.hasExited() {
 		return unix.ESRCH

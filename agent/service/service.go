@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,17 +22,29 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"github.com/paracell/paracell/agent/guest"
 	"github.com/paracell/paracell/agent/reaper"
 	agent "github.com/paracell/paracell/protos/agent/v1"
-	"github.com/paracell/paracell/protos/boot"
 )
+
+// Config is where a service finds what it works with.
+type Config struct {
+	// Reaper waits for all processes.
+	Reaper *reaper.Reaper
+	// Dial connects a stream to a port of the host's side.
+	Dial func(port uint32) (Stream, error)
+	// PowerOff is called by Shutdown.
+	PowerOff func()
+	// Runtime is the program that makes containers.
+	Runtime string
+	// RunDir has the state of containers, RootsDir their root file systems.
+	RunDir, RootsDir string
+	// Cgroups is the hierarchy of control groups (version 2).
+	Cgroups string
+}
 
 // Service implements agent.AgentService.
 type Service struct {
-	reaper *reaper.Reaper
-	// powerOff is called by Shutdown.
-	powerOff func()
+	Config
 
 	mu         sync.Mutex
 	containers map[string]*container
@@ -44,16 +57,17 @@ type container struct {
 	dir    string // bundle, process numbers, log
 	cgroup cgroup
 	runc   *runc.Runc
-	first  *process
+	exited chan struct{} // closed when the first process has ended
 
 	mu    sync.Mutex
+	first *process // nil until it has been made
 	execs map[string]*process
 }
 
 // New returns a service without containers.
-func New(r *reaper.Reaper, powerOff func()) *Service {
-	runc.Monitor = r
-	return &Service{reaper: r, powerOff: powerOff, containers: map[string]*container{}}
+func New(c Config) *Service {
+	runc.Monitor = c.Reaper
+	return &Service{Config: c, containers: map[string]*container{}}
 }
 
 var empty = &agent.Empty{}
@@ -92,8 +106,9 @@ func (s *Service) create(ctx context.Context, r *agent.CreateRequest) (_ *agent.
 	}
 	c := &container{
 		id:     r.Container,
-		dir:    filepath.Join(guest.RunDir, "containers", r.Container),
-		cgroup: cgroupOf(r.Container),
+		dir:    filepath.Join(s.RunDir, "containers", r.Container),
+		cgroup: cgroup(filepath.Join(s.Cgroups, r.Container)),
+		exited: make(chan struct{}),
 		execs:  map[string]*process{},
 	}
 	s.mu.Lock()
@@ -111,10 +126,10 @@ func (s *Service) create(ctx context.Context, r *agent.CreateRequest) (_ *agent.
 			s.mu.Unlock()
 		}
 	}()
-	if err := c.writeBundle(r); err != nil {
+	if err := s.writeBundle(c, r); err != nil {
 		return nil, fmt.Errorf("container %s: %w", c.id, err)
 	}
-	streams, err := openStreams(r.Stdio)
+	streams, err := s.openStreams(r.Stdio)
 	if err != nil {
 		return nil, err
 	}
@@ -135,7 +150,7 @@ func validID(id string) bool {
 	return id != "" && id != "." && id != ".." && !strings.ContainsAny(id, "/\x00")
 }
 
-func (c *container) writeBundle(r *agent.CreateRequest) error {
+func (s *Service) writeBundle(c *container, r *agent.CreateRequest) error {
 	var spec specs.Spec
 	if err := json.Unmarshal(r.Spec, &spec); err != nil {
 		return fmt.Errorf("specification: %w: %w", errdefs.ErrInvalidArgument, err)
@@ -143,7 +158,7 @@ func (c *container) writeBundle(r *agent.CreateRequest) error {
 	if spec.Root == nil || spec.Linux == nil || spec.Process == nil {
 		return fmt.Errorf("specification without root, process or linux: %w", errdefs.ErrInvalidArgument)
 	}
-	spec.Root.Path = filepath.Join(guest.RootsDir, filepath.Clean("/"+r.Root.GetPath()))
+	spec.Root.Path = filepath.Join(s.RootsDir, filepath.Clean("/"+r.Root.GetPath()))
 	spec.Linux.CgroupsPath = "/" + c.id
 	b, err := json.Marshal(&spec)
 	if err != nil {
@@ -153,7 +168,7 @@ func (c *container) writeBundle(r *agent.CreateRequest) error {
 		return err
 	}
 	c.runc = &runc.Runc{
-		Command: "/" + boot.CrunPath, Root: filepath.Join(guest.RunDir, "crun"),
+		Command: s.Runtime, Root: filepath.Join(s.RunDir, "crun"),
 		Log: filepath.Join(c.dir, "log.json"), LogFormat: runc.JSON, ExtraArgs: []string{"--cgroup-manager=cgroupfs"},
 	}
 	return os.WriteFile(filepath.Join(c.dir, "config.json"), b, 0o600)
@@ -161,7 +176,7 @@ func (c *container) writeBundle(r *agent.CreateRequest) error {
 
 // launch makes a process with a command that writes its number into a file.
 func (s *Service) launch(c *container, p *process, run func(pidFile string) error) (int, error) {
-	done := s.reaper.Launch()
+	done := s.Reaper.Launch()
 	defer done()
 	pidFile := filepath.Join(c.dir, "pid-"+p.exec)
 	defer os.Remove(pidFile)
@@ -173,11 +188,24 @@ func (s *Service) launch(c *container, p *process, run func(pidFile string) erro
 		return 0, fmt.Errorf("number of the new process: %w", err)
 	}
 	err = p.streams.started()
+	ended := func() {}
 	if p.exec == "" {
+		c.mu.Lock()
 		c.first = p
+		c.mu.Unlock()
+		ended = c.end
 	}
-	p.made(pid, s.reaper.Watch(pid))
+	p.made(pid, s.Reaper.Watch(pid), ended)
 	return pid, err
+}
+
+// end ends what the first process leaves behind when it shares the process
+// numbers of the cell: with numbers of its own the kernel has done so.
+func (c *container) end() {
+	close(c.exited)
+	if err := c.cgroup.kill(unix.SIGKILL); err != nil && !errors.Is(err, os.ErrNotExist) {
+		slog.Error("end the processes of a container", "container", c.id, "error", err)
+	}
 }
 
 // explain adds what crun has logged last to an error of it.
@@ -198,10 +226,17 @@ func (s *Service) container(id string) (*container, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.containers[id]
-	if c == nil || c.first == nil {
+	if c == nil || c.madeFirst() == nil {
 		return nil, fmt.Errorf("container %s: %w", id, errdefs.ErrNotFound)
 	}
 	return c, nil
+}
+
+// madeFirst is the first process, nil while it is being made.
+func (c *container) madeFirst() *process {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.first
 }
 
 func (s *Service) process(id, exec string) (*container, *process, error) {
@@ -210,7 +245,7 @@ func (s *Service) process(id, exec string) (*container, *process, error) {
 		return nil, nil, err
 	}
 	if exec == "" {
-		return c, c.first, nil
+		return c, c.madeFirst(), nil
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -243,7 +278,7 @@ func (s *Service) exec(r *agent.ExecRequest) error {
 	if c.execs[r.Exec] != nil {
 		return fmt.Errorf("process %s of container %s: %w", r.Exec, c.id, errdefs.ErrAlreadyExists)
 	}
-	streams, err := openStreams(r.Stdio)
+	streams, err := s.openStreams(r.Stdio)
 	if err != nil {
 		return err
 	}
@@ -452,6 +487,6 @@ func (s *Service) WaitOOM(ctx context.Context, r *agent.WaitOOMRequest) (*agent.
 
 // Shutdown implements agent.AgentService.
 func (s *Service) Shutdown(context.Context, *agent.Empty) (*agent.Empty, error) {
-	s.powerOff()
+	s.PowerOff()
 	return empty, nil
 }

@@ -16,7 +16,6 @@ import (
 	runc "github.com/containerd/go-runc"
 	"golang.org/x/sys/unix"
 
-	"github.com/paracell/paracell/agent/vsock"
 	agent "github.com/paracell/paracell/protos/agent/v1"
 )
 
@@ -24,10 +23,17 @@ import (
 // its process has ended.
 const terminalDrain = time.Second
 
+// Stream is a connection to the host.
+type Stream interface {
+	io.ReadWriteCloser
+	// CloseWrite says that nothing more will be written.
+	CloseWrite() error
+}
+
 // streams connects a process to the host. The process has pipes or a terminal,
 // not the sockets themselves: programs open /dev/stdout, which a socket refuses.
 type streams struct {
-	stdin, stdout, stderr *vsock.Conn
+	stdin, stdout, stderr Stream
 
 	// The process's ends and ours, without a terminal.
 	theirs [3]*os.File
@@ -39,7 +45,7 @@ type streams struct {
 }
 
 // openStreams connects to the ports of the host and makes what the process gets.
-func openStreams(io *agent.Stdio) (s *streams, err error) {
+func (v *Service) openStreams(io *agent.Stdio) (s *streams, err error) {
 	s = &streams{}
 	defer func() {
 		if err != nil {
@@ -48,12 +54,12 @@ func openStreams(io *agent.Stdio) (s *streams, err error) {
 	}()
 	for _, d := range []struct {
 		port uint32
-		conn **vsock.Conn
+		conn *Stream
 	}{{io.GetStdin(), &s.stdin}, {io.GetStdout(), &s.stdout}, {io.GetStderr(), &s.stderr}} {
 		if d.port == 0 {
 			continue
 		}
-		if *d.conn, err = vsock.Dial(d.port); err != nil {
+		if *d.conn, err = v.Dial(d.port); err != nil {
 			return s, err
 		}
 	}
@@ -73,7 +79,7 @@ func (s *streams) pipes() (err error) {
 	if err != nil {
 		return err
 	}
-	for i, conn := range []*vsock.Conn{s.stdout, s.stderr} {
+	for i, conn := range []Stream{s.stdout, s.stderr} {
 		if conn == nil {
 			if s.theirs[i+1], err = os.OpenFile(os.DevNull, os.O_WRONLY, 0); err != nil {
 				return err
@@ -175,7 +181,7 @@ func (s *streams) close() {
 	if s.input != nil {
 		s.input.Close()
 	}
-	for _, c := range []*vsock.Conn{s.stdin, s.stdout, s.stderr} {
+	for _, c := range []Stream{s.stdin, s.stdout, s.stderr} {
 		if c != nil {
 			c.Close()
 		}
@@ -209,7 +215,7 @@ func (i inherited) Set(cmd *exec.Cmd) {
 }
 
 // copyInput ends the process's input when the host does. A terminal has no end.
-func copyInput(to *os.File, from *vsock.Conn, end bool) {
+func copyInput(to *os.File, from Stream, end bool) {
 	_, _ = io.Copy(struct{ io.Writer }{to}, from)
 	if end {
 		to.Close()
@@ -219,14 +225,14 @@ func copyInput(to *os.File, from *vsock.Conn, end bool) {
 // output copies what a process writes and counts it.
 type output struct {
 	from *os.File
-	to   *vsock.Conn // nil throws it away
+	to   Stream // nil throws it away
 	done chan struct{}
 
 	mu   sync.Mutex // held while reading, so that total is exact
 	read uint64
 }
 
-func newOutput(from *os.File, to *vsock.Conn) *output {
+func newOutput(from *os.File, to Stream) *output {
 	return &output{from: from, to: to, done: make(chan struct{})}
 }
 

@@ -21,14 +21,23 @@ import (
 	"github.com/containerd/containerd/v2/defaults"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/containerd/v2/pkg/shim"
-	"github.com/containerd/log"
 	"golang.org/x/sys/unix"
 
+	"github.com/paracell/paracell/shim/record"
 	"github.com/paracell/paracell/shim/sandbox"
 )
 
 // Name is the runtime's.
 const Name = "io.containerd.paracell.v2"
+
+const (
+	// AddressFile in a bundle has the address of its shim's socket.
+	AddressFile = "address"
+	// killTimeout is how long a killed shim may take to end.
+	killTimeout = 10 * time.Second
+	// lostStatus is the exit status of a container whose shim has died.
+	lostStatus = 128 + int(unix.SIGKILL)
+)
 
 // New returns the manager.
 func New() shim.Shim { return manager{} }
@@ -40,9 +49,9 @@ func (manager) Name() string { return Name }
 // groups are the annotations that put containers into one cell.
 var groups = []string{"io.containerd.paracell.v2.group", "io.kubernetes.cri.sandbox-id"}
 
-// group is the name of the cell that a container belongs to.
-func group(id string) (string, error) {
-	b, err := os.ReadFile("config.json")
+// group is the name of the cell that the container of a bundle belongs to.
+func group(bundle, id string) (string, error) {
+	b, err := os.ReadFile(filepath.Join(bundle, "config.json"))
 	if err != nil {
 		return "", err
 	}
@@ -61,10 +70,10 @@ func group(id string) (string, error) {
 }
 
 // Start implements shim.Shim: it starts the daemon, or finds the one of the
-// same group.
+// same group. Its output is the protocol: nothing is logged here.
 func (manager) Start(ctx context.Context, p *bootstrap.BootstrapParams) (*bootstrap.BootstrapResult, error) {
 	id := p.GetInstanceID()
-	name, err := group(id)
+	name, err := group(".", id)
 	if err != nil {
 		return nil, err
 	}
@@ -74,6 +83,9 @@ func (manager) Start(ctx context.Context, p *bootstrap.BootstrapParams) (*bootst
 	}
 	address, err := shim.CreateSocketAddress(ctx, dir, p.GetContainerdGrpcAddress(), name, false)
 	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(AddressFile, []byte(address), 0o600); err != nil {
 		return nil, err
 	}
 	result := &bootstrap.BootstrapResult{Version: 3, Protocol: "ttrpc", Address: address}
@@ -127,27 +139,64 @@ func daemon(ctx context.Context, id, containerd string, debug bool, l interface{
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start the shim: %w", err)
 	}
-	if err := shim.AdjustOOMScore(cmd.Process.Pid); err != nil {
-		// Needs CAP_SYS_RESOURCE, which not every host gives.
-		log.G(ctx).WithError(err).Debug("the OOM score of the shim stays")
-	}
+	// Hosts that do not let it be changed (CAP_SYS_RESOURCE) keep the score.
+	_ = shim.AdjustOOMScore(cmd.Process.Pid)
 	return cmd.Process.Release()
 }
 
-// Stop implements shim.Shim: it cleans up when there is no daemon any more. The
-// cell has ended with it.
+// Stop implements shim.Shim. containerd calls it whenever the connection to a
+// shim has ended: after every regular end, when there is nothing to do, and
+// after the death of a shim, or when a shim does not answer. Then it ends what is
+// left and cleans up.
 func (manager) Stop(_ context.Context, id string) (shim.StopStatus, error) {
 	cwd, err := os.Getwd()
 	if err != nil {
 		return shim.StopStatus{}, err
 	}
-	if err := sandbox.Unmount(filepath.Join(filepath.Dir(cwd), id)); err != nil {
-		return shim.StopStatus{}, fmt.Errorf("container %s: %w", id, err)
+	status, err := clean(filepath.Join(filepath.Dir(cwd), id))
+	if err != nil {
+		return status, fmt.Errorf("container %s: %w", id, err)
 	}
-	return shim.StopStatus{ExitedAt: time.Now(), ExitStatus: 128 + int(unix.SIGKILL)}, nil
+	return status, nil
+}
+
+func clean(bundle string) (shim.StopStatus, error) {
+	status := shim.StopStatus{ExitedAt: time.Now(), ExitStatus: lostStatus}
+	r, err := record.Read(bundle)
+	if errors.Is(err, os.ErrNotExist) {
+		// Never made, or deleted: the shim may go on with other containers.
+		return status, removeSocket(bundle)
+	}
+	if err == nil {
+		status.Pid = r.Task
+		if r.Exit != nil {
+			status.ExitStatus, status.ExitedAt = int(r.Exit.Status), r.Exit.At
+		}
+		err = r.KillShim(killTimeout)
+	}
+	return status, errors.Join(err, sandbox.Unmount(bundle), removeSocket(bundle), record.Remove(bundle))
+}
+
+// removeSocket removes the socket of a bundle's shim if nobody serves it.
+func removeSocket(bundle string) error {
+	address, err := shim.ReadAddress(filepath.Join(bundle, AddressFile))
+	if err != nil {
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, shim.ErrNoAddress) {
+			return nil
+		}
+		return err
+	}
+	if shim.CanConnect(address) {
+		return nil
+	}
+	if err := shim.RemoveSocket(address); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // Info implements shim.Shim.
 func (manager) Info(context.Context, io.Reader) (*types.RuntimeInfo, error) {
-	return &types.RuntimeInfo{Name: Name}, nil
+	version, revision := Version()
+	return &types.RuntimeInfo{Name: Name, Version: &types.RuntimeVersion{Version: version, Revision: revision}}, nil
 }

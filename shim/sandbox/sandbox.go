@@ -7,11 +7,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/mount"
@@ -35,11 +35,14 @@ type Sandbox struct {
 	ports stdio.Ports
 
 	cell    *cell.Cell
-	console io.Closer
+	console *console
 
-	ended chan struct{} // closed after why is set
-	why   error
-	once  sync.Once
+	ctx     context.Context // for the log
+	name    string
+	ended   chan struct{} // closed after why is set
+	why     error
+	once    sync.Once
+	closing atomic.Bool
 
 	mu      sync.Mutex
 	volumes map[string][]string // by container
@@ -52,7 +55,7 @@ func Start(ctx context.Context, c config.Cell) (_ *Sandbox, err error) {
 	// The cell lives longer than the request that starts it.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), bootTimeout)
 	defer cancel()
-	s := &Sandbox{ended: make(chan struct{}), console: console}
+	s := &Sandbox{ended: make(chan struct{}), console: console, name: c.Name, ctx: context.WithoutCancel(ctx)}
 	if s.cell, err = cell.Create(ctx, c, cell.IO{Log: console}); err != nil {
 		console.Close()
 		return nil, err
@@ -108,12 +111,24 @@ func (s *Sandbox) accept(ctx context.Context, l net.Listener) (net.Conn, error) 
 // wait notices the end of the cell.
 func (s *Sandbox) wait() {
 	exit, err := s.cell.Wait(context.Background())
+	// Also after the error of a device, when the guest still runs; and memory
+	// that nobody needs any more is not kept until somebody deletes a container.
+	_ = s.cell.Close()
+	_ = s.console.Close() // what the agent has said is known now
 	switch {
 	case err != nil:
-	case exit.OK():
+	case exit.OK() && exit.Code == 0:
 		err = errors.New("the cell was switched off")
+	case exit.OK():
+		err = errors.New("the agent has failed")
 	default:
 		err = errors.New(exit.Message)
+	}
+	if said := s.console.failure(); said != "" {
+		err = fmt.Errorf("%w (the agent said: %s)", err, said)
+	}
+	if !s.closing.Load() {
+		log.G(s.ctx).WithError(err).WithField("cell", s.name).Error("the cell has ended")
 	}
 	s.why = err
 	close(s.ended) // calls to the agent fail by themselves: its connection has ended
@@ -140,6 +155,7 @@ func (s *Sandbox) Listen(port uint32) (net.Listener, error) { return s.cell.List
 // Close ends the cell.
 func (s *Sandbox) Close() {
 	s.once.Do(func() {
+		s.closing.Store(true)
 		_ = s.cell.Close()
 		_ = s.console.Close()
 	})

@@ -164,7 +164,7 @@ func (s *IO) openInput() (*os.File, error) {
 
 // openOutputs opens what the URIs name.
 func (s *IO) openOutputs(ctx context.Context, id string) (stdout, stderr *os.File, err error) {
-	if u, err := url.Parse(s.config.Stdout); err == nil && u.Scheme == "binary" {
+	if u, err := url.Parse(s.config.Stdout); err == nil && (u.Scheme == schemeBinary || u.Scheme == schemeBinary2) {
 		if s.logger, err = startLogger(ctx, u, id); err != nil {
 			return nil, nil, fmt.Errorf("logging program %s: %w", u.Path, err)
 		}
@@ -252,10 +252,17 @@ func (s *IO) Drain(ctx context.Context, stdout, stderr uint64) error {
 	return errors.Join(s.stdout.wait(ctx, stdout), s.stderr.wait(ctx, stderr))
 }
 
-// Finish waits for the end of the output and closes everything.
+// Finish waits for the end of the output, closes everything and waits for the
+// end of the logging program, which the context does not bound.
 func (s *IO) Finish(ctx context.Context) {
 	_ = s.Drain(ctx, ^uint64(0), ^uint64(0))
+	s.mu.Lock()
+	l := s.logger
+	s.mu.Unlock()
 	s.Close()
+	if l != nil {
+		l.end()
+	}
 }
 
 // Close closes everything at once.

@@ -3,6 +3,7 @@
 package task
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/containerd/containerd/v2/pkg/shim"
@@ -10,6 +11,8 @@ import (
 	"github.com/containerd/containerd/v2/plugins"
 	"github.com/containerd/plugin"
 	"github.com/containerd/plugin/registry"
+
+	"github.com/paracell/paracell/shim/manager"
 )
 
 func init() {
@@ -33,6 +36,10 @@ func init() {
 			s, ok := stop.(shutdown.Service)
 			if !ok {
 				return nil, fmt.Errorf("shutdown is a %T", stop)
+			}
+			// Read now: containerd may remove the bundle before the shim ends.
+			if address, err := shim.ReadAddress(manager.AddressFile); err == nil {
+				s.RegisterCallback(func(context.Context) error { return shim.RemoveSocket(address) })
 			}
 			return New(ic.Context, p, s, boot), nil
 		},

@@ -9,6 +9,7 @@ import (
 	"github.com/containerd/containerd/api/types/task"
 
 	agent "github.com/paracell/paracell/protos/agent/v1"
+	"github.com/paracell/paracell/shim/record"
 	"github.com/paracell/paracell/shim/stdio"
 )
 
@@ -85,6 +86,8 @@ type container struct {
 	box    Box
 	first  *process
 	guest  uint32 // number of the first process in the guest
+	// record is written before the container is known and then with its exit.
+	record record.Record
 
 	mu     sync.Mutex
 	ending bool                // the first process has ended: no other is started

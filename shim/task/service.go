@@ -34,6 +34,7 @@ import (
 	agent "github.com/paracell/paracell/protos/agent/v1"
 	"github.com/paracell/paracell/runtime/bundle"
 	"github.com/paracell/paracell/runtime/config"
+	"github.com/paracell/paracell/shim/record"
 	"github.com/paracell/paracell/shim/sandbox"
 	"github.com/paracell/paracell/shim/stdio"
 )
@@ -100,6 +101,7 @@ func (s *service) Create(ctx context.Context, r *api.CreateTaskRequest) (*api.Cr
 }
 
 func (s *service) create(ctx context.Context, r *api.CreateTaskRequest) (_ *api.CreateTaskResponse, err error) {
+	ctx = context.WithoutCancel(ctx) // see start
 	if r.Checkpoint != "" || r.ParentCheckpoint != "" {
 		return nil, fmt.Errorf("a cell cannot be restored from a checkpoint: %w", errdefs.ErrNotImplemented)
 	}
@@ -115,6 +117,18 @@ func (s *service) create(ctx context.Context, r *api.CreateTaskRequest) (_ *api.
 			s.mu.Lock()
 			delete(s.containers, r.ID)
 			s.mu.Unlock()
+		}
+	}()
+	rec, err := record.New()
+	if err == nil {
+		err = rec.Write(r.Bundle)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("record of container %s: %w", r.ID, err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, record.Remove(r.Bundle))
 		}
 	}()
 	b, err := bundle.Load(r.Bundle, r.ID)
@@ -136,6 +150,9 @@ func (s *service) create(ctx context.Context, r *api.CreateTaskRequest) (_ *api.
 	if err != nil {
 		return nil, err
 	}
+	c.record = rec
+	c.record.Task = c.box.Pid()
+	s.keep(c)
 	s.mu.Lock()
 	s.containers[r.ID] = c
 	s.mu.Unlock()
@@ -147,6 +164,14 @@ func (s *service) create(ctx context.Context, r *api.CreateTaskRequest) (_ *api.
 	go s.wait(c.first)
 	go s.watchOOM(c)
 	return &api.CreateTaskResponse{Pid: c.pid()}, nil
+}
+
+// keep writes the record of a container. Without it only the clean-up after the
+// death of this shim knows less.
+func (s *service) keep(c *container) {
+	if err := c.record.Write(c.bundle); err != nil {
+		log.G(s.ctx).WithError(err).WithField("id", c.id).Warn("the record of the container is not up to date")
+	}
 }
 
 // makeContainer makes a container whose root file system is mounted.
@@ -296,6 +321,9 @@ func (s *service) start(ctx context.Context, r *api.StartRequest) (*api.StartRes
 	if err != nil {
 		return nil, err
 	}
+	// What has been begun is brought to its end: a client that goes away half-way
+	// must not leave a process that runs and is not known to.
+	ctx = context.WithoutCancel(ctx)
 	p.life.Lock()
 	defer p.life.Unlock()
 	if !p.is(task.Status_CREATED) {
@@ -332,6 +360,10 @@ func (s *service) wait(p *process) {
 	}
 	p.life.Lock()
 	defer p.life.Unlock()
+	if p.exec == "" {
+		p.c.record.Exit = &record.Exit{Status: code, At: at}
+		s.keep(p.c)
+	}
 	if p.setExit(code, at) {
 		s.events.send(&eventsapi.TaskExit{
 			ContainerID: p.c.id, ID: p.id(), Pid: p.c.pid(), ExitStatus: code, ExitedAt: timestamppb.New(at),
@@ -452,6 +484,9 @@ func (s *service) remove(ctx context.Context, p *process) error {
 		return err
 	}
 	if err := sandbox.Unmount(p.c.bundle); err != nil {
+		return err
+	}
+	if err := record.Remove(p.c.bundle); err != nil {
 		return err
 	}
 	s.mu.Lock()

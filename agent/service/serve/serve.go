@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"sync"
@@ -20,6 +21,7 @@ import (
 	"github.com/paracell/paracell/agent/service"
 	"github.com/paracell/paracell/agent/vsock"
 	agent "github.com/paracell/paracell/protos/agent/v1"
+	"github.com/paracell/paracell/protos/boot"
 )
 
 // Main does not return.
@@ -28,8 +30,11 @@ func Main() {
 		fmt.Fprintln(os.Stderr, "paracell-agent: has to be started by the kernel of a cell as PID 1")
 		os.Exit(2)
 	}
+	// The host re-emits what is on the console.
+	slog.SetDefault(slog.New(slog.NewJSONHandler(os.Stderr, nil)))
 	if err := run(); err != nil {
-		fmt.Fprintf(os.Stderr, "paracell-agent: %v\n", err)
+		slog.Error("the agent cannot go on", "error", err)
+		guest.Fail()
 	}
 	guest.PowerOff()
 }
@@ -50,12 +55,28 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	agent.RegisterAgentService(server, service.New(reaper.New(), guest.PowerOff))
+	agent.RegisterAgentService(server, service.New(service.Config{
+		Reaper:   reaper.New(),
+		Dial:     dial,
+		PowerOff: guest.PowerOff,
+		Runtime:  "/" + boot.CrunPath,
+		RunDir:   guest.RunDir,
+		RootsDir: guest.RootsDir,
+		Cgroups:  guest.Cgroups,
+	}))
 	err = server.Serve(context.Background(), &single{conn: conn, closed: make(chan struct{})})
 	if errors.Is(err, net.ErrClosed) {
 		return nil
 	}
 	return err
+}
+
+func dial(port uint32) (service.Stream, error) {
+	conn, err := vsock.Dial(port)
+	if err != nil {
+		return nil, err // not a Stream that holds nil
+	}
+	return conn, nil
 }
 
 // single is a listener with one connection, whose end is the listener's.

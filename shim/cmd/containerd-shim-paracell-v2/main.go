@@ -13,6 +13,7 @@ import (
 )
 
 func main() {
+	manager.Describe()
 	shim.RunShim(context.Background(), manager.New(), func(c *shim.Config) {
 		// The platform waits for its processes itself.
 		c.NoReaper, c.NoSubreaper = true, true
