@@ -126,7 +126,8 @@ func (s *Service) create(ctx context.Context, r *agent.CreateRequest) (_ *agent.
 			s.mu.Unlock()
 		}
 	}()
-	if err := s.writeBundle(c, r); err != nil {
+	first, err := s.writeBundle(c, r)
+	if err != nil {
 		return nil, fmt.Errorf("container %s: %w", c.id, err)
 	}
 	streams, err := s.openStreams(r.Stdio)
@@ -138,6 +139,11 @@ func (s *Service) create(ctx context.Context, r *agent.CreateRequest) (_ *agent.
 			IO: streams.io(), ConsoleSocket: streams.console(), PidFile: pidFile, NoNewKeyring: true,
 		})
 	})
+	if err == nil {
+		if err = schedule(pid, first); err != nil {
+			err = errors.Join(err, c.runc.Delete(ctx, c.id, &runc.DeleteOpts{Force: true}))
+		}
+	}
 	if err != nil {
 		streams.close()
 		return nil, err
@@ -150,28 +156,32 @@ func validID(id string) bool {
 	return id != "" && id != "." && id != ".." && !strings.ContainsAny(id, "/\x00")
 }
 
-func (s *Service) writeBundle(c *container, r *agent.CreateRequest) error {
+// writeBundle prepares what crun needs and returns the first process.
+func (s *Service) writeBundle(c *container, r *agent.CreateRequest) (*specs.Process, error) {
 	var spec specs.Spec
 	if err := json.Unmarshal(r.Spec, &spec); err != nil {
-		return fmt.Errorf("specification: %w: %w", errdefs.ErrInvalidArgument, err)
+		return nil, fmt.Errorf("specification: %w: %w", errdefs.ErrInvalidArgument, err)
 	}
 	if spec.Root == nil || spec.Linux == nil || spec.Process == nil {
-		return fmt.Errorf("specification without root, process or linux: %w", errdefs.ErrInvalidArgument)
+		return nil, fmt.Errorf("specification without root, process or linux: %w", errdefs.ErrInvalidArgument)
+	}
+	if err := setSysctls(spec.Linux, "/proc"); err != nil {
+		return nil, err
 	}
 	spec.Root.Path = filepath.Join(s.RootsDir, filepath.Clean("/"+r.Root.GetPath()))
 	spec.Linux.CgroupsPath = "/" + c.id
 	b, err := json.Marshal(&spec)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := os.MkdirAll(c.dir, 0o700); err != nil {
-		return err
+		return nil, err
 	}
 	c.runc = &runc.Runc{
 		Command: s.Runtime, Root: filepath.Join(s.RunDir, "crun"),
 		Log: filepath.Join(c.dir, "log.json"), LogFormat: runc.JSON, ExtraArgs: []string{"--cgroup-manager=cgroupfs"},
 	}
-	return os.WriteFile(filepath.Join(c.dir, "config.json"), b, 0o600)
+	return spec.Process, os.WriteFile(filepath.Join(c.dir, "config.json"), b, 0o600)
 }
 
 // launch makes a process with a command that writes its number into a file.
@@ -316,6 +326,12 @@ func (s *Service) start(ctx context.Context, r *agent.ProcessRequest) (*agent.St
 				IO: p.streams.io(), ConsoleSocket: p.streams.console(), PidFile: pidFile, Detach: true,
 			})
 		})
+		if err == nil {
+			// It runs already, and may have ended.
+			if err := schedule(p.pid, p.spec); err != nil && !errors.Is(err, unix.ESRCH) {
+				return nil, errors.Join(err, p.kill(unix.SIGKILL))
+			}
+		}
 	}
 	if err != nil {
 		p.mu.Lock()

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package bundle turns the OCI specification of a container on the host into
-// the one that the agent carries out in the guest. What it drops it names in
+// the one that the agent carries out in the guest. What becomes of every field
+// is in the table Fields and in docs/oci.md; what Load drops it names in
 // Bundle.Ignored, with the reason.
 package bundle
 
@@ -9,16 +10,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
-
-	agent "github.com/paracell/paracell/protos/agent/v1"
 )
 
 // Bundle is a container as it is to be made.
@@ -27,6 +26,8 @@ type Bundle struct {
 	Dir string
 	// Spec is for the guest.
 	Spec *specs.Spec
+	// Host is the specification as it was given.
+	Host *specs.Spec
 	// Rootfs is the root file system on the host.
 	Rootfs string
 	// Volumes are the host files that Spec mounts.
@@ -40,36 +41,45 @@ type Bundle struct {
 	Ignored []string
 }
 
-// Volume is a directory or file of the host that a container mounts.
-type Volume struct {
-	// Name is its name in agent.TagVolumes.
-	Name string
-	// Source is its path on the host.
-	Source string
-	// File says that Source is no directory: it has to be put into a
-	// directory under its base name to be shared.
-	File     bool
-	ReadOnly bool
-}
-
-// FileInVolume is the name of a File in its directory.
-const FileInVolume = "file"
+// maxConfig bounds config.json, in bytes.
+const maxConfig = 16 << 20
 
 // Load reads config.json of a bundle.
 func Load(dir, container string) (*Bundle, error) {
-	b, err := os.ReadFile(filepath.Join(dir, "config.json"))
+	b, err := readConfig(dir)
 	if err != nil {
 		return nil, fmt.Errorf("container %s: %w", container, err)
 	}
-	var spec specs.Spec
-	if err := json.Unmarshal(b, &spec); err != nil {
-		return nil, fmt.Errorf("container %s: config.json: %w", container, err)
-	}
-	out := &Bundle{Dir: dir, Spec: &spec}
-	if err := out.translate(container); err != nil {
+	out, err := parse(b, dir, container)
+	if err != nil {
 		return nil, fmt.Errorf("container %s: config.json: %w", container, err)
 	}
 	return out, nil
+}
+
+func readConfig(dir string) ([]byte, error) {
+	path := filepath.Join(dir, "config.json")
+	fi, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if fi.Size() > maxConfig {
+		return nil, fmt.Errorf("%s has %d MiB: at most %d are read", path, fi.Size()>>20, maxConfig>>20)
+	}
+	return os.ReadFile(path)
+}
+
+// parse makes a bundle of the content of config.json.
+func parse(config []byte, dir, container string) (*Bundle, error) {
+	var spec, host specs.Spec
+	if err := json.Unmarshal(config, &spec); err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(config, &host); err != nil {
+		return nil, err
+	}
+	out := &Bundle{Dir: dir, Spec: &spec, Host: &host}
+	return out, out.translate(container)
 }
 
 // ociVersion is what the guest's crun understands.
@@ -77,34 +87,59 @@ const ociVersion = "1.0.2"
 
 func (b *Bundle) translate(container string) error {
 	s := b.Spec
+	if err := checkVersion(s.Version); err != nil {
+		return err
+	}
+	if s.Process == nil || len(s.Process.Args) == 0 {
+		return errors.New("process.args is needed: the image has no command and none was given")
+	}
 	switch {
 	case s.Root == nil || s.Root.Path == "":
 		return errors.New("root.path is needed")
-	case s.Process == nil:
-		return errors.New("process is needed")
+	case !filepath.IsAbs(s.Process.Cwd):
+		return fmt.Errorf("process.cwd %q: an absolute path is needed", s.Process.Cwd)
 	case s.Linux == nil:
 		return errors.New("linux is needed: only Linux containers can be run")
-	case s.VM != nil, s.Windows != nil, s.Solaris != nil:
-		return errors.New("vm, windows and solaris are for other platforms")
 	}
-	b.Rootfs = s.Root.Path
-	if !filepath.IsAbs(b.Rootfs) {
-		b.Rootfs = filepath.Join(b.Dir, b.Rootfs)
-	}
-	s.Version = ociVersion
-	b.Annotations, s.Annotations = s.Annotations, nil
+	b.Rootfs = absolute(b.Dir, s.Root.Path)
+	b.Annotations = s.Annotations
 	var err error
 	if b.MemoryLimit, err = memoryLimit(b.Annotations, s.Linux.Resources); err != nil {
 		return err
 	}
-	if s.Hooks != nil {
-		b.ignore("hooks: they would run on the host, where the container is not")
-		s.Hooks = nil
+	if err := b.apply(reflect.ValueOf(s).Elem(), ""); err != nil {
+		return err
 	}
-	b.process(s.Process)
+	s.Version = ociVersion
+	if s.Root == nil {
+		s.Root = &specs.Root{} // the agent knows the path
+	}
+	if s.Linux == nil {
+		s.Linux = &specs.Linux{}
+	}
 	b.linux(s.Linux)
 	return b.mounts(container)
 }
+
+func checkVersion(v string) error {
+	if v == "" {
+		return errors.New("ociVersion is needed")
+	}
+	if major, _, _ := strings.Cut(v, "."); major != "1" {
+		return fmt.Errorf("ociVersion %q: 1.x is needed", v)
+	}
+	return nil
+}
+
+// absolute is a path that may be relative to the bundle.
+func absolute(dir, path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(dir, path)
+}
+
+func (b *Bundle) ignore(reason string) { b.Ignored = append(b.Ignored, reason) }
 
 // sandboxMemory is the sum of the limits of a Kubernetes pod, as containerd's
 // CRI plugin gives it to the container that comes first.
@@ -127,69 +162,65 @@ func memoryLimit(annotations map[string]string, r *specs.LinuxResources) (uint64
 	return uint64(*r.Memory.Limit), nil
 }
 
-func (b *Bundle) ignore(reason string) { b.Ignored = append(b.Ignored, reason) }
-
-// process drops what the guest's kernel does not have.
-func (b *Bundle) process(p *specs.Process) {
-	if p.ApparmorProfile != "" {
-		b.ignore("process.apparmorProfile: the guest has no AppArmor")
-		p.ApparmorProfile = ""
-	}
-	if p.SelinuxLabel != "" {
-		b.ignore("process.selinuxLabel: the guest has no SELinux")
-		p.SelinuxLabel = ""
-	}
-}
-
 func (b *Bundle) linux(l *specs.Linux) {
-	// The cell is what these name on the host.
-	l.CgroupsPath = ""
-	l.IntelRdt = nil
-	l.MountLabel = ""
-	l.Namespaces = slices.DeleteFunc(slices.Clone(l.Namespaces), func(n specs.LinuxNamespace) bool {
+	l.Namespaces = slices.DeleteFunc(l.Namespaces, func(n specs.LinuxNamespace) bool {
 		return n.Type == specs.NetworkNamespace // it is the cell's
 	})
-	for i := range l.Namespaces {
-		l.Namespaces[i].Path = ""
+	b.devices(l)
+	if r := l.Resources; r != nil && r.CPU != nil && r.CPU.Burst != nil {
+		// The guest's crun does not know it under its own name.
+		if r.Unified == nil {
+			r.Unified = map[string]string{}
+		}
+		if _, given := r.Unified["cpu.max.burst"]; !given {
+			r.Unified["cpu.max.burst"] = strconv.FormatUint(*r.CPU.Burst, 10)
+		}
+		r.CPU.Burst = nil
 	}
-	if l.Resources != nil {
-		if len(l.Resources.HugepageLimits) != 0 {
-			b.ignore("linux.resources.hugepageLimits: the guest has no huge pages")
-			l.Resources.HugepageLimits = nil
+	b.timeOffsets(l)
+}
+
+// timeOffsets hands the offsets to crun, which has an annotation of its own
+// for them.
+func (b *Bundle) timeOffsets(l *specs.Linux) {
+	var text strings.Builder
+	for _, clock := range []string{"boottime", "monotonic"} {
+		if o, ok := l.TimeOffsets[clock]; ok {
+			fmt.Fprintf(&text, "%s %d %d\n", clock, o.Secs, o.Nanosecs)
 		}
-		if l.Resources.Network != nil {
-			b.ignore("linux.resources.network: cgroup version 2 does not have it")
-			l.Resources.Network = nil
-		}
-		l.Resources.Rdma = nil
+	}
+	l.TimeOffsets = nil
+	if text.Len() != 0 {
+		b.Spec.Annotations = map[string]string{"run.oci.timens_offset": text.String()}
 	}
 }
 
-// mounts makes volumes of what comes from the host.
-func (b *Bundle) mounts(container string) error {
-	for i := range b.Spec.Mounts {
-		m := &b.Spec.Mounts[i]
-		if m.Type != "bind" && !slices.Contains(m.Options, "bind") && !slices.Contains(m.Options, "rbind") {
-			continue
+// knownDevices are device numbers that mean the same thing in every kernel, and
+// that the guest's has.
+var knownDevices = map[string]bool{
+	"c 1:3": true, "c 1:5": true, "c 1:7": true, "c 1:8": true, "c 1:9": true, // null, zero, full, random, urandom
+	"c 1:11": true,                // kmsg
+	"c 5:0":  true, "c 5:1": true, // tty, console
+	"c 5:2":    true, // ptmx
+	"c 10:200": true, // net/tun
+	"c 10:229": true, // fuse
+}
+
+// devices drops nodes whose device is on the host: in the guest their numbers
+// name nothing, or something else.
+func (b *Bundle) devices(l *specs.Linux) {
+	l.Devices = slices.DeleteFunc(l.Devices, func(d specs.LinuxDevice) bool {
+		kind := d.Type
+		if kind == "u" {
+			kind = "c"
 		}
-		fi, err := os.Stat(m.Source)
-		if errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("mount on %s: %s does not exist on the host", m.Destination, m.Source)
+		number := fmt.Sprintf("%s %d:%d", kind, d.Major, d.Minor)
+		if kind == "p" || knownDevices[number] {
+			return false
 		}
-		if err != nil {
-			return fmt.Errorf("mount on %s: %w", m.Destination, err)
-		}
-		v := Volume{
-			Name: container + "-" + strconv.Itoa(i), Source: m.Source, File: !fi.IsDir(),
-			ReadOnly: slices.Contains(m.Options, "ro"),
-		}
-		b.Volumes = append(b.Volumes, v)
-		m.Source = path.Join(agent.VolumesDir, v.Name)
-		if v.File {
-			m.Source = path.Join(m.Source, FileInVolume)
-		}
-	}
-	return nil
+		b.ignore(fmt.Sprintf("linux.devices: %s (%s) is a device of the host, which cells do not have", d.Path, number))
+		return true
+	})
 }
 
 // Encode is Spec in JSON.
@@ -201,6 +232,25 @@ func Process(encoded []byte) ([]byte, error) {
 	if err := json.Unmarshal(encoded, &p); err != nil {
 		return nil, fmt.Errorf("process: %w", err)
 	}
-	(&Bundle{}).process(&p)
+	if len(p.Args) == 0 {
+		return nil, errors.New("process.args is needed")
+	}
+	if err := (&Bundle{}).apply(reflect.ValueOf(&p).Elem(), "process"); err != nil {
+		return nil, err
+	}
 	return json.Marshal(&p)
+}
+
+// Resources are new limits of a container, for the guest.
+func Resources(encoded []byte) ([]byte, error) {
+	var r specs.LinuxResources
+	if err := json.Unmarshal(encoded, &r); err != nil {
+		return nil, fmt.Errorf("resources: %w", err)
+	}
+	b := &Bundle{Spec: &specs.Spec{Linux: &specs.Linux{Resources: &r}}}
+	if err := b.apply(reflect.ValueOf(&r).Elem(), "linux.resources"); err != nil {
+		return nil, err
+	}
+	b.linux(b.Spec.Linux)
+	return json.Marshal(&r)
 }

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	agent "github.com/paracell/paracell/protos/agent/v1"
+	"github.com/paracell/paracell/runtime/bundle"
 )
 
 // maxSignal is the largest signal number of Linux.
@@ -130,7 +131,11 @@ func (s *service) update(ctx context.Context, r *api.UpdateTaskRequest) error {
 	case len(r.Resources.GetValue()) == 0:
 		return fmt.Errorf("container %s: %w: no resources to update", r.ID, errdefs.ErrInvalidArgument)
 	}
-	_, err = p.c.box.Agent().Update(ctx, &agent.UpdateRequest{Container: r.ID, Resources: r.Resources.GetValue()})
+	resources, err := bundle.Resources(r.Resources.GetValue())
+	if err != nil {
+		return fmt.Errorf("container %s: %w: %w", r.ID, errdefs.ErrInvalidArgument, err)
+	}
+	_, err = p.c.box.Agent().Update(ctx, &agent.UpdateRequest{Container: r.ID, Resources: resources})
 	return native(p.c.box, err)
 }
 
