@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 #
+# make run      the whole thing: installs what is missing, builds, starts a private containerd and runs a container in a
+#               cell; IMAGE (default: debian) is one of integration/images, CMD a shell command
+# make test     installs what is missing, builds, checks and runs all tests that this machine can run
 # make build    everything a user needs, in bin/
+# make install  puts it into $(DESTDIR)$(PREFIX)
 # make kernel   the guest kernel (kernel/build/build.sh, cached by its inputs)
 # make monitor  the code below the guest kernel, embedded into the Go programs
-# make run      CMD (default: uname -a) in a cell, to see that it works; ISOLATION=none where there are no keys
-# make test     all tests that this machine can run
 # make lint     formatting, vet, staticcheck, generated files
 # make generate write generated files anew
-# make clean    remove what make made (not the kernel's build cache)
+# make clean    remove what make made (not what is in /var/cache/paracell)
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -18,7 +20,10 @@ GOFLAGS ?= -trimpath -buildvcs=false
 LDFLAGS ?= -s -w
 export CGO_ENABLED := 0
 
-.PHONY: build go crun kernel monitor run test lint generate clean
+# Where Go's own archive is unpacked.
+export PATH := $(PATH):/usr/local/go/bin
+
+.PHONY: build go crun kernel monitor run test install lint generate clean
 
 build: kernel go crun
 
@@ -39,21 +44,30 @@ crun:
 monitor:
 	$(MAKE) --no-print-directory -C xgate/monitor/process
 
-ISOLATION ?= auto
-CMD       ?= uname -a
+export CMD IMAGE
+run:
+	@deploy/setup.sh run
+	@echo "run: building (the first time the guest kernel takes about 10 minutes)" >&2
+	@$(MAKE) -s --no-print-directory build
+	@$(GO) run $(GOFLAGS) ./integration/demo
 
-# A root file system of busybox; make run CMD='...' runs another command in it.
-build/rootfs/bin/busybox:
-	@command -v busybox >/dev/null || { echo "make run: install Debian's busybox-static" >&2; exit 1; }
-	@mkdir -p $(@D) build/rootfs/{dev,proc,sys,tmp,etc,root}
-	@cp "$$(command -v busybox)" $@
-	@$@ --install $(@D)
+# What is quick comes first. One package after the other: tests share the machine.
+test:
+	@deploy/setup.sh test
+	$(MAKE) --no-print-directory go
+	$(MAKE) --no-print-directory lint
+	$(MAKE) --no-print-directory crun
+	$(MAKE) --no-print-directory kernel
+	$(GO) test -count=1 -p 1 -timeout 60m ./...
 
-run: build build/rootfs/bin/busybox
-	bin/paracell run --isolation $(ISOLATION) --rootfs build/rootfs -- $(CMD)
-
-test: go
-	$(GO) test ./...
+PREFIX ?= /usr/local
+# The shim finds the rest beside itself, so all of it goes into one folder, and
+# containerd and people find what they call in bin.
+install: build
+	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/lib/paracell'
+	install -m 0755 bin/paracell bin/containerd-shim-paracell-v2 bin/paracell-init bin/paracell-agent bin/paracell-crun '$(DESTDIR)$(PREFIX)/lib/paracell'
+	install -m 0644 bin/paracell-kernel '$(DESTDIR)$(PREFIX)/lib/paracell'
+	ln -sf ../lib/paracell/paracell ../lib/paracell/containerd-shim-paracell-v2 '$(DESTDIR)$(PREFIX)/bin'
 
 lint:
 	./.ci/lint
