@@ -13,7 +13,9 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync/atomic"
 
+	"github.com/paracell/paracell/pager"
 	"github.com/paracell/paracell/protos/boot"
 	"github.com/paracell/paracell/runtime/assets"
 	"github.com/paracell/paracell/runtime/config"
@@ -31,6 +33,7 @@ func Platforms() []platform.Platform { return []platform.Platform{process.New()}
 type Cell struct {
 	machine platform.Machine
 	devices *devices
+	pager   *pager.Pager // nil without one
 }
 
 // IO is what a cell is connected to.
@@ -74,6 +77,7 @@ func Create(ctx context.Context, spec config.Cell, stdio IO) (_ *Cell, err error
 			devices.close()
 		}
 	}()
+	var running atomic.Pointer[pager.Pager]
 	m, err := Platforms()[0].Create(ctx, platform.Config{
 		Name:      spec.Name,
 		MemSize:   spec.Memory,
@@ -84,7 +88,12 @@ func Create(ctx context.Context, spec config.Cell, stdio IO) (_ *Cell, err error
 		Cmdline:   kernelCmdline(spec),
 		Devices:   devices.count(),
 		Console:   stdio.Log,
-		Notify:    devices.scan,
+		Notify: func() {
+			devices.scan()
+			if p := running.Load(); p != nil {
+				p.Kick()
+			}
+		},
 	})
 	if err != nil {
 		return nil, err
@@ -92,7 +101,12 @@ func Create(ctx context.Context, spec config.Cell, stdio IO) (_ *Cell, err error
 	if err := devices.attach(m); err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
-	return &Cell{machine: m, devices: devices}, nil
+	p, err := newPager(spec, m, devices.fail)
+	if err != nil {
+		return nil, errors.Join(err, devices.close(), m.Close())
+	}
+	running.Store(p)
+	return &Cell{machine: m, devices: devices, pager: p}, nil
 }
 
 // Start lets the guest run.
@@ -146,7 +160,11 @@ func (c *Cell) Stats() platform.Stats { return c.machine.Stats() }
 // Close ends the cell and releases everything.
 func (c *Cell) Close() error {
 	// Devices first: they must not touch memory that the machine gives back.
-	return errors.Join(c.devices.close(), c.machine.Close())
+	err := c.devices.close()
+	if c.pager != nil {
+		c.pager.Close()
+	}
+	return errors.Join(err, c.machine.Close())
 }
 
 // kernelCmdline is the command line of the guest kernel.

@@ -44,6 +44,15 @@ Flags:
                         none  nothing: a process in the cell can take over the
                               cell's kernel. The boundary between the cell and
                               the host is the same in all modes.
+  --pager POLICY      how host memory follows the cell's demand      (off)
+                        off       what was used once stays
+                        page      bound ahead of use, free frames go back
+                        huge      the same in blocks of 2 MiB
+                        report, report4k  free page reporting, in blocks of 2 MiB
+                                  and in frames
+                        none      nothing goes back, but figures are kept
+  --cold-cache        an idle cell gives page cache back; needs a pager
+  --pager-verify      the guest checks every frame that the pager says is zero
   -i, --interactive   the command reads the standard input of paracell
   -t, --tty           the command runs on a terminal: the one of paracell
   --env KEY=VALUE     add to the command's environment; may be repeated
@@ -97,6 +106,9 @@ func parseRun(args []string) (config.Cell, error) {
 	fs.Var((*sizeFlag)(&c.Memory), "memory", "")
 	fs.IntVar(&c.Vcpus, "cpus", c.Vcpus, "")
 	fs.StringVar(&c.Isolation, "isolation", c.Isolation, "")
+	fs.StringVar(&c.Pager, "pager", c.Pager, "")
+	fs.BoolVar(&c.ColdCache, "cold-cache", false, "")
+	fs.BoolVar(&c.PagerVerify, "pager-verify", false, "")
 	fs.Var((*stringList)(&c.Env), "env", "")
 	fs.StringVar(&c.Cwd, "workdir", c.Cwd, "")
 	fs.StringVar(&c.Hostname, "hostname", c.Hostname, "")
@@ -161,11 +173,30 @@ func runCell(args []string, stdout, stderr io.Writer) (int, error) {
 		fmt.Fprintf(stderr, "paracell: system calls %d gate, %d raw; %d faults; host calls %d, %d of them mapping; %d hand-overs\n",
 			s.GateCalls, s.RawCalls, s.Faults, s.HostCalls, s.MapCalls, s.Handovers)
 	}
+	if spec.Verbose {
+		printPager(stderr, c)
+	}
 	if !exit.OK() {
 		return statusFailed, errors.New(exit.Message)
 	}
 	return exit.Code, nil
 }
+
+// printPager writes the figures of the cell's pager, if it has one.
+func printPager(w io.Writer, c *cell.Cell) {
+	s, ok := c.Pager()
+	if !ok {
+		return
+	}
+	g := s.Guest
+	fmt.Fprintf(w, "paracell: pager %s: %d frames bound ahead in %d calls, %v each, %d not used; %d taken back in %d calls, %v each\n",
+		s.Policy, s.Bound, s.BindCalls, per(s.BindNs, s.Bound), s.Unused, s.Unbound, s.UnbindCalls, per(s.UnbindNs, s.Unbound))
+	fmt.Fprintf(w, "paracell: pager: %d frames taken, %d of them unbound, %d being bound, %d bound ahead; %d need no zeroing; %d waits, longest %d cycles; %d notifications, %d scans\n",
+		g.Taken, g.TakenUnbound, g.TakenBinding, g.TakenAhead, g.ZeroSkipped, g.Waits, g.WaitMaxCycles, g.Kicks, s.Scans)
+}
+
+// per is the time per piece.
+func per(ns, n uint64) time.Duration { return time.Duration(ns / max(n, 1)) }
 
 // interrupted names the signal as the cause, where it was one.
 func interrupted(ctx context.Context, err error) error {

@@ -42,6 +42,10 @@ type Cell struct {
 	Verbose bool
 	// Pager is the policy by which memory follows its demand.
 	Pager string
+	// ColdCache lets an idle cell give page cache back. It needs a pager.
+	ColdCache bool
+	// PagerVerify lets the guest check what the pager promises. For tests.
+	PagerVerify bool
 	// Rewriting turns system-call instructions into jumps to the gate.
 	Rewriting bool
 

@@ -47,7 +47,6 @@ func TestLoadFile(t *testing.T) {
 		"isolation = 'pagetable'\n":      "not available in this build",
 		"platform = 'kvm'\n":             "not available in this build: use auto or process",
 		"platform = 'xen'\n":             "one of auto, process, kvm",
-		"pager = 'page'\n":               "not available in this build",
 		"rewriting = true\n":             "not available in this build",
 		"rewriting = 'yes'\n":            "a boolean is needed",
 		"memory = 'much'\n":              "a number",
@@ -124,7 +123,7 @@ func TestAnnotate(t *testing.T) {
 // TestSecurityRelevantKeys pins what users of containers can set on a host
 // without a list.
 func TestSecurityRelevantKeys(t *testing.T) {
-	want := []string{"vcpus", "memory", "pager", "rewriting"}
+	want := []string{"vcpus", "memory", "pager", "cold_cache", "rewriting"}
 	if got := Defaults().Annotations; !slices.Equal(got, want) {
 		t.Errorf("annotations may set %v by default, want %v", got, want)
 	}

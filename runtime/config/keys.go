@@ -23,6 +23,7 @@ type Settings struct {
 	KernelArgs     []string
 	Debug          bool
 	Pager          string
+	ColdCache      bool
 	Rewriting      bool
 	// Annotations are the keys that annotations may set.
 	Annotations []string
@@ -85,7 +86,7 @@ type value struct {
 var built = map[string][]string{
 	"platform":  {"auto", "process"},
 	"isolation": {"auto", "mpk", "none"},
-	"pager":     {"off"},
+	"pager":     {"off", "page", "huge", "report", "report4k", "none"},
 	"rewriting": {"false"},
 }
 
@@ -149,7 +150,9 @@ var keys = []Key{
 	boolean("debug", "the guest's console, with its kernel's log, goes to containerd's log", HonourListed,
 		func(s *Settings) *bool { return &s.Debug }),
 	choice("pager", "how the memory of a cell follows its demand", HonourDefault,
-		func(s *Settings) *string { return &s.Pager }, "off", "page", "huge", "report"),
+		func(s *Settings) *string { return &s.Pager }, "off", "page", "huge", "report", "report4k", "none"),
+	boolean("cold_cache", "an idle cell gives page cache back that it has not used for long; needs a pager", HonourDefault,
+		func(s *Settings) *bool { return &s.ColdCache }),
 	boolean("rewriting", "system-call instructions of programs become jumps to the gate", HonourDefault,
 		func(s *Settings) *bool { return &s.Rewriting }),
 	{

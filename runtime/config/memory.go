@@ -35,7 +35,7 @@ func (s *Settings) Cell(name string, limit uint64) (Cell, error) {
 	c.Name, c.Agent = name, true
 	c.Platform, c.Isolation, c.Vcpus = s.Platform, s.Isolation, s.Vcpus
 	c.Kernel, c.KernelArgs, c.Verbose = s.Kernel, s.KernelArgs, s.Debug
-	c.Pager, c.Rewriting = s.Pager, s.Rewriting
+	c.Pager, c.ColdCache, c.Rewriting = s.Pager, s.ColdCache, s.Rewriting
 	var err error
 	if c.Memory, err = s.cellMemory(limit); err != nil {
 		return c, err

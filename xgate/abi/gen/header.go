@@ -20,32 +20,37 @@ import (
 // sizes lays structs out as the only supported target does.
 var sizes = types.SizesFor("gc", "amd64")
 
-// loadABI type-checks the Go files in dir as package abi.
-func loadABI(dir string) (*types.Package, error) {
+// load type-checks the Go files in dir that define the layout of package name:
+// all of abi, and layout.go of other packages, which have code as well.
+func load(dir, name string) (*types.Package, error) {
 	fset := token.NewFileSet()
-	names, err := filepath.Glob(filepath.Join(dir, "*.go"))
+	pattern := "*.go"
+	if name != "abi" {
+		pattern = "layout.go"
+	}
+	names, err := filepath.Glob(filepath.Join(dir, pattern))
 	if err != nil {
 		return nil, fmt.Errorf("parse %s: %w", dir, err)
 	}
 	var files []*ast.File
-	for _, name := range names {
-		if strings.HasSuffix(name, "_test.go") {
+	for _, path := range names {
+		if strings.HasSuffix(path, "_test.go") {
 			continue
 		}
-		f, err := parser.ParseFile(fset, name, nil, 0)
+		f, err := parser.ParseFile(fset, path, nil, 0)
 		if err != nil {
 			return nil, fmt.Errorf("parse %s: %w", dir, err)
 		}
-		if f.Name.Name == "abi" {
+		if f.Name.Name == name {
 			files = append(files, f)
 		}
 	}
 	if len(files) == 0 {
-		return nil, fmt.Errorf("no package abi in %s: run the generator in xgate/abi", dir)
+		return nil, fmt.Errorf("no package %s in %s: run the generator in its folder", name, dir)
 	}
 	// An importer is deliberately absent: a definition that needs another
 	// package could not be expressed in C.
-	pkg, err := (&types.Config{Sizes: sizes}).Check("abi", fset, files, nil)
+	pkg, err := (&types.Config{Sizes: sizes}).Check(name, fset, files, nil)
 	if err != nil {
 		return nil, fmt.Errorf("type-check %s: %w", dir, err)
 	}
@@ -53,8 +58,8 @@ func loadABI(dir string) (*types.Package, error) {
 }
 
 // header returns the C header for the package in dir under the given licence.
-func header(dir, licence string) ([]byte, error) {
-	pkg, err := loadABI(dir)
+func header(dir string, src source, licence string) ([]byte, error) {
+	pkg, err := load(dir, src.name)
 	if err != nil {
 		return nil, err
 	}
@@ -62,29 +67,31 @@ func header(dir, licence string) ([]byte, error) {
 
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "/* SPDX-License-Identifier: %s */\n", licence)
-	b.WriteString("/* Generated from xgate/abi by go generate ./xgate/abi; do not edit. */\n")
-	b.WriteString("#ifndef PARACELL_ABI_H\n#define PARACELL_ABI_H\n\n")
+	fmt.Fprintf(&b, "/* Generated from %s by go generate ./%[1]s; do not edit. */\n", src.dir)
+	guard := "PARACELL_" + strings.ToUpper(src.name) + "_H"
+	fmt.Fprintf(&b, "#ifndef %s\n#define %[1]s\n\n", guard)
+	prefix := strings.ToUpper(src.prefix)
 	for _, c := range consts {
 		text, err := constText(c)
 		if err != nil {
 			return nil, err
 		}
-		fmt.Fprintf(&b, "#define PARACELL_%s %s\n", upper(c.Name()), text)
+		fmt.Fprintf(&b, "#define %s_%s %s\n", prefix, upper(c.Name()), text)
 	}
 	b.WriteString("\n/* Sizes and offsets in bytes, for C and assembly. */\n")
 	for _, s := range structs {
-		writeOffsets(&b, s)
+		writeOffsets(&b, src.prefix, s)
 	}
 	b.WriteString("\n#ifndef __ASSEMBLER__\n")
 	for _, s := range structs {
-		if err := writeStruct(&b, s); err != nil {
+		if err := writeStruct(&b, src.prefix, s); err != nil {
 			return nil, err
 		}
 	}
 	for _, s := range structs {
-		writeAsserts(&b, s)
+		writeAsserts(&b, src.prefix, s)
 	}
-	b.WriteString("#endif /* __ASSEMBLER__ */\n\n#endif /* PARACELL_ABI_H */\n")
+	fmt.Fprintf(&b, "#endif /* __ASSEMBLER__ */\n\n#endif /* %s */\n", guard)
 	return b.Bytes(), nil
 }
 
@@ -158,7 +165,7 @@ func constText(c *types.Const) (string, error) {
 	return fmt.Sprintf("%#x", u), nil
 }
 
-func structName(n *types.Named) string { return "paracell_" + typeWord(n) }
+func structName(prefix string, n *types.Named) string { return prefix + "_" + typeWord(n) }
 
 // typeWord is the C name of a struct without its prefix.
 func typeWord(n *types.Named) string {
@@ -176,8 +183,8 @@ func layout(n *types.Named) (fields []*types.Var, offsets []int64) {
 	return fields, sizes.Offsetsof(fields)
 }
 
-func writeOffsets(b *bytes.Buffer, n *types.Named) {
-	prefix := "PARACELL_" + strings.ToUpper(typeWord(n))
+func writeOffsets(b *bytes.Buffer, lower string, n *types.Named) {
+	prefix := strings.ToUpper(structName(lower, n))
 	fmt.Fprintf(b, "#define %s_SIZEOF %d\n", prefix, sizes.Sizeof(n))
 	fields, offsets := layout(n)
 	for i, f := range fields {
@@ -187,8 +194,8 @@ func writeOffsets(b *bytes.Buffer, n *types.Named) {
 	}
 }
 
-func writeStruct(b *bytes.Buffer, n *types.Named) error {
-	fmt.Fprintf(b, "\nstruct %s {\n", structName(n))
+func writeStruct(b *bytes.Buffer, prefix string, n *types.Named) error {
+	fmt.Fprintf(b, "\nstruct %s {\n", structName(prefix, n))
 	fields, _ := layout(n)
 	pads := 0
 	for _, f := range fields {
@@ -197,7 +204,7 @@ func writeStruct(b *bytes.Buffer, n *types.Named) error {
 			name = fmt.Sprintf("__pad%d", pads)
 			pads++
 		}
-		base, err := cType(elem(f.Type()))
+		base, err := cType(prefix, elem(f.Type()))
 		if err != nil {
 			return fmt.Errorf("%s.%s: %w", n.Obj().Name(), f.Name(), err)
 		}
@@ -221,10 +228,10 @@ func dimensions(t types.Type) string {
 
 var errType = errors.New("type has no C equivalent of fixed size")
 
-func cType(t types.Type) (string, error) {
+func cType(prefix string, t types.Type) (string, error) {
 	switch t := t.(type) {
 	case *types.Named:
-		return "struct " + structName(t), nil
+		return "struct " + structName(prefix, t), nil
 	case *types.Basic:
 		switch t.Kind() {
 		case types.Uint8:
@@ -244,9 +251,9 @@ func cType(t types.Type) (string, error) {
 	return "", fmt.Errorf("%w: %s", errType, t)
 }
 
-func writeAsserts(b *bytes.Buffer, n *types.Named) {
-	prefix := "PARACELL_" + strings.ToUpper(typeWord(n))
-	fmt.Fprintf(b, "\n_Static_assert(sizeof(struct %s) == %s_SIZEOF, \"size of %[1]s\");\n", structName(n), prefix)
+func writeAsserts(b *bytes.Buffer, lower string, n *types.Named) {
+	prefix := strings.ToUpper(structName(lower, n))
+	fmt.Fprintf(b, "\n_Static_assert(sizeof(struct %s) == %s_SIZEOF, \"size of %[1]s\");\n", structName(lower, n), prefix)
 	fields, _ := layout(n)
 	for _, f := range fields {
 		if f.Name() == "_" {
@@ -254,7 +261,7 @@ func writeAsserts(b *bytes.Buffer, n *types.Named) {
 		}
 		name := strings.ToLower(snake(f.Name()))
 		fmt.Fprintf(b, "_Static_assert(__builtin_offsetof(struct %s, %s) == %s_%s_OFFSET, \"offset of %[1]s.%[2]s\");\n",
-			structName(n), name, prefix, upper(f.Name()))
+			structName(lower, n), name, prefix, upper(f.Name()))
 	}
 }
 

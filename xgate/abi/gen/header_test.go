@@ -11,18 +11,21 @@ import (
 )
 
 func TestHeadersAreUpToDate(t *testing.T) {
-	for _, c := range copies {
-		want, err := header("..", c.licence)
-		if err != nil {
-			t.Fatal(err)
-		}
-		path := filepath.Join("..", c.path)
-		got, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !bytes.Equal(got, want) {
-			t.Errorf("%s differs from xgate/abi: run go generate ./xgate/abi", path)
+	for _, s := range sources {
+		dir := filepath.Join("../../..", s.dir)
+		for _, c := range s.copies {
+			want, err := header(dir, s, c.licence)
+			if err != nil {
+				t.Fatal(err)
+			}
+			path := filepath.Join(dir, c.path)
+			got, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(got, want) {
+				t.Errorf("%s differs from %s: run go generate ./%[2]s", path, s.dir)
+			}
 		}
 	}
 }
@@ -34,11 +37,13 @@ func TestHeaderCompiles(t *testing.T) {
 	if err != nil {
 		t.Skip("no gcc in PATH")
 	}
-	path := filepath.Join("..", copies[0].path)
-	for _, lang := range []string{"c", "assembler-with-cpp"} {
-		out, err := exec.Command(gcc, "-Wall", "-Werror", "-ffreestanding", "-x", lang, "-c", path, "-o", os.DevNull).CombinedOutput()
-		if err != nil {
-			t.Errorf("%s: %v\n%s", lang, err, out)
+	for _, s := range sources {
+		path := filepath.Join("../../..", s.dir, s.copies[0].path)
+		for _, lang := range []string{"c", "assembler-with-cpp"} {
+			out, err := exec.Command(gcc, "-Wall", "-Werror", "-ffreestanding", "-x", lang, "-c", path, "-o", os.DevNull).CombinedOutput()
+			if err != nil {
+				t.Errorf("%s: %v\n%s", lang, err, out)
+			}
 		}
 	}
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command gen writes the C view of package abi, paracell_abi.h, once for the
-// monitor and once for the guest kernel. Run it through go generate.
+// Command gen writes the C view of packages abi and ring (pager/ring), once for
+// everyone who includes it. Run it through go generate, in the package's folder.
 package main
 
 import (
@@ -10,11 +10,27 @@ import (
 	"path/filepath"
 )
 
-// copies are the checked-in headers, by path relative to xgate/abi, with the
-// licence that the code around them has.
-var copies = []struct{ path, licence string }{
-	{"../monitor/process/paracell_abi.h", "Apache-2.0"},
-	{"../../kernel/src/arch/um/include/asm/paracell_abi.h", "GPL-2.0 OR Apache-2.0"},
+// source is a package that C sees through a header.
+type source struct {
+	// name of the Go package, and its folder from the top of the tree.
+	name, dir string
+	// prefix of every name in C, in small letters.
+	prefix string
+	copies []headerCopy
+}
+
+// headerCopy is a checked-in header, by path relative to the package, with the
+// licence that the code around it has.
+type headerCopy struct{ path, licence string }
+
+var sources = []source{
+	{"abi", "xgate/abi", "paracell", []headerCopy{
+		{"../monitor/process/paracell_abi.h", "Apache-2.0"},
+		{"../../kernel/src/arch/um/include/asm/paracell_abi.h", "GPL-2.0 OR Apache-2.0"},
+	}},
+	{"ring", "pager/ring", "pager", []headerCopy{
+		{"../../kernel/src/arch/um/include/asm/paracell_ring.h", "GPL-2.0 OR Apache-2.0"},
+	}},
 }
 
 func main() {
@@ -24,15 +40,26 @@ func main() {
 	}
 }
 
+// generate writes the headers of the package in dir.
 func generate(dir string) error {
-	for _, c := range copies {
-		text, err := header(dir, c.licence)
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(dir, c.path), text, 0o644); err != nil {
-			return err
-		}
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return err
 	}
-	return nil
+	for _, s := range sources {
+		if filepath.Base(abs) != s.name {
+			continue
+		}
+		for _, c := range s.copies {
+			text, err := header(dir, s, c.licence)
+			if err != nil {
+				return err
+			}
+			if err := os.WriteFile(filepath.Join(dir, c.path), text, 0o644); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return fmt.Errorf("%s is the folder of no package with a header", abs)
 }

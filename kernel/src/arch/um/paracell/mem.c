@@ -4,6 +4,7 @@
 #include <linux/mm.h>
 #include <linux/swap.h>
 #include <asm/page.h>
+#include <asm/paracell_pager.h>
 #include <asm/pgalloc.h>
 #include <asm/sections.h>
 #include "paracell.h"
@@ -21,12 +22,14 @@ void __init paging_init(void)
 	min_low_pfn = 0;
 	max_mapnr = max_pfn;
 	high_memory = __va(paracell_control->boot.mem_size);
+	pager_reserve();
 	zones[ZONE_NORMAL] = max_pfn;
 	free_area_init(zones);
 }
 
 void __init mem_init(void)
 {
+	pager_start();
 	memblock_free_all();
 }
 

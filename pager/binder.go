@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pager
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/paracell/paracell/pager/ring"
+	"github.com/paracell/paracell/vmm/memory"
+)
+
+// binder moves frames between the states with the host's work in between. It
+// belongs to one goroutine.
+type binder struct {
+	ring     *ring.Host
+	memory   *memory.Memory
+	prefault func(gpa, n uint64) error
+	count    counters
+}
+
+const (
+	// Frames per host call. A longer call costs no less per frame, but a
+	// guest that needs one of the frames waits for all of them.
+	bindRun   = 64
+	unbindRun = 256
+)
+
+// bind provides memory for the unbound frames of [first, first+count).
+func (b *binder) bind(first, count uint64, epoch uint32) error {
+	for f, end := first, first+count; f < end; {
+		run := f
+		for run < end && run-f < bindRun && b.ring.Do(ring.BindStart, run, epoch) {
+			run++
+		}
+		if run == f {
+			f++
+			continue
+		}
+		began := time.Now()
+		err := b.populate(f, run-f)
+		b.count.bindNs.Add(uint64(time.Since(began)))
+		for g := f; g < run; g++ {
+			// Nothing is lost if it failed: a touch binds as well.
+			b.ring.Do(ring.BindDone, g, epoch)
+		}
+		if err != nil {
+			return err
+		}
+		b.count.bindCalls.Add(1)
+		b.count.bound.Add(run - f)
+		f = run
+	}
+	return nil
+}
+
+// populate makes the host provide zeroed memory. Unlike writing zeroes it does
+// no harm to a frame that the guest has begun to use meanwhile.
+func (b *binder) populate(first, count uint64) error {
+	gpa, n := first*ring.FrameSize, count*ring.FrameSize
+	s, err := b.memory.Slice(gpa, n)
+	if err != nil {
+		return err
+	}
+	if err := retry(func() error { return unix.Madvise(s, unix.MADV_POPULATE_WRITE) }); err != nil {
+		return fmt.Errorf("bind %d frames at %#x: %w", count, first, err)
+	}
+	if b.prefault != nil {
+		return b.prefault(gpa, n)
+	}
+	return nil
+}
+
+// unbind takes back the frames of [first, first+count) that have been free for
+// so many epochs, in blocks of grain frames.
+func (b *binder) unbind(first, count, grain uint64, epoch, age uint32, between func() error) error {
+	end := first + count
+	if grain > 1 {
+		first &^= grain - 1
+		end = min((end+grain-1)&^(grain-1), b.ring.Frames())
+	}
+	for f := first; f < end; {
+		if grain > 1 && f%grain == 0 && !b.freeBlock(f, min(f+grain, end), epoch, age) {
+			f += grain
+			continue
+		}
+		run := f
+		for run < end && run-f < unbindRun && (run == f || grain == 1 || run%grain != 0) {
+			w := b.ring.Word(run)
+			if w.State() != ring.StateFreePending || w.Age(epoch) < age || !b.ring.Do(ring.UnbindStart, run, epoch) {
+				break
+			}
+			if w&ring.Zero != 0 {
+				b.count.unused.Add(1)
+			}
+			run++
+		}
+		if run == f {
+			f++
+			continue
+		}
+		began := time.Now()
+		if err := retry(func() error { return b.memory.Discard(f*ring.FrameSize, (run-f)*ring.FrameSize) }); err != nil {
+			// The frames stay UNBINDING: their content is not to be relied on.
+			return err
+		}
+		b.count.unbindNs.Add(uint64(time.Since(began)))
+		for g := f; g < run; g++ {
+			b.ring.Do(ring.UnbindDone, g, epoch)
+		}
+		b.count.unbindCalls.Add(1)
+		b.count.unbound.Add(run - f)
+		f = run
+		if err := between(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// freeBlock says whether all frames have been free long enough.
+func (b *binder) freeBlock(first, end uint64, epoch, age uint32) bool {
+	for f := first; f < end; f++ {
+		switch w := b.ring.Word(f); w.State() {
+		case ring.StateUnbound:
+		case ring.StateFreePending:
+			if w.Age(epoch) < age {
+				return false
+			}
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// retry repeats a host call that a signal has interrupted; Go's scheduler sends
+// them.
+func retry(call func() error) error {
+	for {
+		err := call()
+		if !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.EAGAIN) {
+			return err
+		}
+	}
+}

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pager
+
+import (
+	"time"
+
+	"github.com/paracell/paracell/pager/ring"
+)
+
+// cache gives back page cache that an idle cell does not need, a quarter of the
+// cold part at a time, and cold page cache of any cell while the host is short
+// of memory. It belongs to the Pager's goroutine.
+type cache struct {
+	pager *Pager
+
+	next      time.Time // when to look again; zero: when the guest does something
+	activity  uint64
+	idle      int    // looks in a row that saw no activity
+	asked     uint32 // number of the last request
+	reclaimed uint64 // guest's counter when it was made
+}
+
+const (
+	// idleLooks is how many looks without activity make a cell idle.
+	idleLooks = 3
+	// coldFloor is what is left to an idle cell, in frames.
+	coldFloor = 256
+)
+
+// busy: the guest has put something into the ring.
+func (c *cache) busy() {
+	if c.next.IsZero() {
+		c.next = time.Now().Add(slowTick)
+	}
+}
+
+// round looks, if it is time, and returns when it wants to look again; 0 never.
+func (c *cache) round(time.Time) time.Duration {
+	if c.next.IsZero() {
+		return 0
+	}
+	now := time.Now()
+	if wait := c.next.Sub(now); wait > 0 {
+		return wait
+	}
+	if !c.look() {
+		c.next = time.Time{}
+		return 0
+	}
+	c.next = now.Add(slowTick)
+	return slowTick
+}
+
+// look returns false when there is nothing to look for until the guest does
+// something.
+func (c *cache) look() bool {
+	p := c.pager
+	pressed := p.options.Pressure != nil && p.options.Pressure()
+	if p.pressed.Swap(pressed) != pressed {
+		p.apply(p.policy.Load())
+	}
+	if p.options.Activity == nil || p.options.RaiseIRQ == nil {
+		return pressed
+	}
+	now := p.options.Activity()
+	if now != c.activity {
+		c.activity, c.idle = now, 0
+		if !pressed {
+			return true
+		}
+	} else {
+		c.idle++
+	}
+	if !pressed && (!p.options.Cache || c.idle < idleLooks) {
+		return p.options.Cache
+	}
+	if !p.ring.ReclaimDone(c.asked) {
+		return true
+	}
+	guest := p.ring.Guest()
+	first := c.idle == idleLooks || c.asked == 0
+	if !first && (guest.ColdFrames < coldFloor || guest.Reclaimed == c.reclaimed) {
+		return pressed // nothing is left that is worth it
+	}
+	want := guest.ColdFrames / 4
+	if first {
+		want = 0 // the figures are old: only asks for new ones
+	}
+	c.ask(want, guest.Reclaimed)
+	return true
+}
+
+func (c *cache) ask(frames, reclaimed uint64) {
+	c.asked++
+	if frames > 0 {
+		c.reclaimed = reclaimed
+	} else {
+		c.reclaimed = ^uint64(0)
+	}
+	c.pager.ring.AskReclaim(c.asked, frames)
+	// An ended guest needs no memory.
+	_ = c.pager.options.RaiseIRQ(ring.IRQ)
+}

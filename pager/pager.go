@@ -1,0 +1,381 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package pager lets the host memory of a cell follow what the guest needs, at
+// the grain of a frame: it binds frames before the guest touches them and takes
+// back those that are free. docs/pager.md describes it; pager/ring is what it
+// shares with the guest.
+//
+// One goroutine per cell does the work. It sleeps until the guest notifies it,
+// and an idle cell does not wake it.
+package pager
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/paracell/paracell/pager/ring"
+	"github.com/paracell/paracell/vmm/memory"
+)
+
+// Options of a Pager.
+type Options struct {
+	// Memory of the cell. The guest must not run before New has returned.
+	Memory *memory.Memory
+	// Policy to begin with.
+	Policy Policy
+	// Limit is the host memory, in bytes, that may be bound by binding ahead;
+	// 0 is the size of the cell.
+	Limit uint64
+	// Cache gives back page cache of an idle cell.
+	Cache bool
+	// Verify lets the guest check that what it takes for zero is. For tests:
+	// it touches every such frame.
+	Verify bool
+	// Fail ends the cell with a reason. Called at most once.
+	Fail func(error)
+	// RaiseIRQ raises an interrupt of the guest (platform.Machine).
+	RaiseIRQ func(bit uint) error
+	// Activity is a number that changes when the guest's processes run. nil:
+	// the cell never counts as idle.
+	Activity func() uint64
+	// Pressure says whether the host is short of memory. nil: never.
+	Pressure func() bool
+	// Prefault is called for memory that was bound, with GPA and bytes, for
+	// platforms with tables of their own (KVM_PRE_FAULT_MEMORY). May be nil.
+	Prefault func(gpa, n uint64) error
+}
+
+// Pager is the host's side for one cell.
+type Pager struct {
+	options Options
+	ring    *ring.Host
+	binder  binder
+	started time.Time
+
+	policy  atomic.Pointer[Policy]
+	pressed atomic.Bool
+
+	wake    chan struct{} // capacity 1
+	closing chan struct{}
+	once    sync.Once
+	done    sync.WaitGroup
+
+	// Of the goroutine.
+	intents []ring.Intent
+	pending queue
+	cache   cache
+}
+
+// Times of the goroutine.
+const (
+	// epochUnit is what Area.Epoch counts.
+	epochUnit = time.Millisecond
+	// tick is how often freed frames are looked at while there are some.
+	tick = 5 * time.Millisecond
+	// slowTick is how often idleness and pressure are looked at.
+	slowTick = time.Second
+)
+
+// New prepares the shared area and starts the goroutine, which waits for the
+// first notification. Close must be called before the memory is closed.
+func New(o Options) (*Pager, error) {
+	if err := o.Policy.check(); err != nil {
+		return nil, err
+	}
+	h, err := ring.NewHost(o.Memory.Tail(), o.Memory.Size()/ring.FrameSize)
+	if err != nil {
+		return nil, err
+	}
+	p := &Pager{
+		options: o, ring: h, binder: binder{ring: h, memory: o.Memory, prefault: o.Prefault},
+		started: time.Now(), wake: make(chan struct{}, 1), closing: make(chan struct{}),
+	}
+	p.cache.pager = p
+	p.apply(&o.Policy)
+	p.done.Go(p.run)
+	return p, nil
+}
+
+// apply puts a policy into force.
+func (p *Pager) apply(policy *Policy) {
+	p.policy.Store(policy)
+	flags := uint32(ring.FlagTrack)
+	if policy.Unbind {
+		flags |= ring.FlagGive
+	}
+	if p.options.Verify {
+		flags |= ring.FlagVerify
+	}
+	p.ring.SetFlags(flags)
+	ahead := policy.Ahead
+	if p.pressed.Load() {
+		ahead = 0
+	}
+	p.ring.SetAhead(ahead, policy.BindGrain)
+}
+
+// SetPolicy changes the policy of a running cell.
+func (p *Pager) SetPolicy(policy Policy) error {
+	if err := policy.check(); err != nil {
+		return err
+	}
+	old := p.policy.Load()
+	p.apply(&policy)
+	if policy.Unbind && !old.Unbind {
+		p.pending.overflow.Store(true) // what was freed before is in no ring
+	}
+	p.Kick()
+	return nil
+}
+
+// Kick makes the Pager look at the ring. It does not block and may be called at
+// any time.
+func (p *Pager) Kick() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Close ends the goroutine and waits for it.
+func (p *Pager) Close() {
+	p.once.Do(func() { close(p.closing) })
+	p.done.Wait()
+}
+
+var errClosing = errors.New("closing")
+
+// run is the goroutine.
+func (p *Pager) run() {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		wait, err := p.round()
+		if errors.Is(err, errClosing) {
+			return
+		}
+		if err != nil {
+			p.options.Fail(fmt.Errorf("pager: %w", err))
+			return
+		}
+		depth := uint32(ring.SleepDeep)
+		if !p.pending.empty() {
+			depth = ring.SleepNap
+		}
+		if !p.ring.Sleep(depth) {
+			continue
+		}
+		var expired <-chan time.Time
+		if wait > 0 {
+			timer.Reset(wait)
+			expired = timer.C
+		}
+		select {
+		case <-p.closing:
+			return
+		case <-p.wake:
+		case <-expired:
+		}
+		timer.Stop()
+		p.ring.Awake()
+	}
+}
+
+// now is the epoch.
+func (p *Pager) now() uint32 { return uint32(time.Since(p.started) / epochUnit) }
+
+// round does what there is to do and says when the next one is due at the
+// latest; 0: when something happens.
+func (p *Pager) round() (time.Duration, error) {
+	ready, err := p.ring.Attach(p.options.Memory.Slice)
+	if err != nil || !ready {
+		return 0, err
+	}
+	epoch := p.now()
+	p.ring.SetEpoch(epoch)
+	if err := p.read(epoch); err != nil {
+		return 0, err
+	}
+	policy := p.policy.Load()
+	if p.pending.overflow.Swap(false) || p.ring.Overflowed() {
+		p.scan(epoch)
+	}
+	age := uint32(policy.Delay / epochUnit)
+	if p.pressed.Load() {
+		age = 0
+	}
+	if err := p.takeBack(policy, epoch, age); err != nil {
+		return 0, err
+	}
+	slow := p.cache.round(p.started.Add(time.Duration(epoch) * epochUnit))
+	if p.pending.empty() {
+		return slow, nil
+	}
+	return tick, nil
+}
+
+// read empties the ring: frames to bind are bound at once, free ones are queued.
+func (p *Pager) read(epoch uint32) (err error) {
+	select {
+	case <-p.closing:
+		return errClosing
+	default:
+	}
+	if !p.ring.Waiting() {
+		return nil
+	}
+	p.intents, err = p.ring.Read(p.intents[:0])
+	if err != nil {
+		return err
+	}
+	p.cache.busy()
+	for _, i := range p.intents {
+		if i.Op == ring.OpGive {
+			p.pending.add(i.First, i.Count, epoch)
+			continue
+		}
+		if err := p.bind(i.First, i.Count, epoch); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bind provides memory ahead of need, within the limits.
+func (p *Pager) bind(first, count uint64, epoch uint32) error {
+	policy := p.policy.Load()
+	limit := cmp.Or(p.options.Limit, p.options.Memory.Size())
+	resident, err := p.options.Memory.Resident()
+	if err != nil {
+		return err
+	}
+	most := uint64(max(policy.Ahead, policy.BindGrain))
+	if p.pressed.Load() {
+		most = 0
+	}
+	if resident < limit {
+		most = min(most, (limit-resident)/ring.FrameSize)
+	} else {
+		most = 0
+	}
+	if count > most {
+		p.binder.count.refused.Add(count - most)
+		count = most
+	}
+	if count == 0 {
+		return nil
+	}
+	if err := p.binder.bind(first, count, epoch); err != nil {
+		return err
+	}
+	if policy.Unbind {
+		// What is not used soon goes back.
+		p.pending.add(first, count, epoch)
+	}
+	return nil
+}
+
+// takeBack unbinds what has been free long enough.
+func (p *Pager) takeBack(policy *Policy, epoch, age uint32) error {
+	due := p.pending.due(epoch, age)
+	if !policy.Unbind || len(due) == 0 {
+		return nil
+	}
+	between := func() error { return p.read(p.now()) }
+	for _, r := range due {
+		if err := p.binder.unbind(r.first, r.count, policy.Grain, epoch, age, between); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// scan looks for free frames in the whole table.
+func (p *Pager) scan(epoch uint32) {
+	p.binder.count.scans.Add(1)
+	start := uint64(0)
+	frames := p.ring.Frames()
+	for f := uint64(0); f <= frames; f++ {
+		if f < frames && p.ring.Word(f).State() == ring.StateFreePending {
+			continue
+		}
+		if f > start {
+			p.pending.add(start, f-start, epoch)
+		}
+		start = f + 1
+	}
+}
+
+// FreeBound counts the frames that are bound and free, by the table: what is
+// bound without need. It reads the whole table. It may be called at any time
+// before Close.
+func (p *Pager) FreeBound() uint64 {
+	return p.ring.Count(ring.StateFreePending)
+}
+
+// run of frames that became free, and when.
+type span struct {
+	first, count uint64
+	at           uint32
+}
+
+// queue holds free frames until they are due, the oldest first. The guest
+// decides how much there is, so it is bounded: what does not fit is found by a
+// scan.
+type queue struct {
+	spans    []span
+	overflow atomic.Bool
+}
+
+const queueMax = 1 << 16
+
+func (q *queue) empty() bool { return len(q.spans) == 0 }
+
+func (q *queue) add(first, count uint64, at uint32) {
+	if n := len(q.spans); n > 0 {
+		last := &q.spans[n-1]
+		if last.at == at && last.first+last.count == first {
+			last.count += count
+			return
+		}
+		if last.at == at && first+count == last.first {
+			last.first, last.count = first, last.count+count
+			return
+		}
+	}
+	if len(q.spans) >= queueMax {
+		q.overflow.Store(true)
+		return
+	}
+	q.spans = append(q.spans, span{first, count, at})
+}
+
+// due takes out what is at least age old, in the order of memory, neighbours
+// joined.
+func (q *queue) due(epoch, age uint32) []span {
+	n := 0
+	for n < len(q.spans) && epoch-q.spans[n].at >= age {
+		n++
+	}
+	if n == 0 {
+		return nil
+	}
+	out := slices.Clone(q.spans[:n])
+	q.spans = slices.Delete(q.spans, 0, n)
+	slices.SortFunc(out, func(a, b span) int { return cmp.Compare(a.first, b.first) })
+	joined := out[:1]
+	for _, s := range out[1:] {
+		last := &joined[len(joined)-1]
+		if s.first <= last.first+last.count {
+			last.count = max(last.count, s.first+s.count-last.first)
+			continue
+		}
+		joined = append(joined, s)
+	}
+	return joined
+}

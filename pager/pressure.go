@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pager
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// Pressure tells whether the host, or the control group of this process, is
+// short of memory.
+type Pressure struct {
+	// Root is where /proc and /sys are; "" is "/".
+	Root string
+}
+
+const (
+	// stallPercent is the share of time, in the last ten seconds, in which some
+	// task waited for memory (PSI, Documentation/accounting/psi.rst).
+	stallPercent = 5.0
+	// fullShare is the part of a control group's limit that counts as full.
+	fullShare = 0.95
+)
+
+// Short looks once. What cannot be read counts as enough memory.
+func (p Pressure) Short() bool {
+	return p.stalled("/proc/pressure/memory") || p.full()
+}
+
+func (p Pressure) stalled(path string) bool {
+	for line := range strings.Lines(p.read(path)) {
+		fields := strings.Fields(line)
+		if len(fields) < 2 || fields[0] != "some" {
+			continue
+		}
+		text, ok := strings.CutPrefix(fields[1], "avg10=")
+		avg, err := strconv.ParseFloat(text, 64)
+		return ok && err == nil && avg >= stallPercent
+	}
+	return false
+}
+
+// full compares the memory of our control group with its limit, in either
+// version of control groups.
+func (p Pressure) full() bool {
+	for line := range strings.Lines(p.read("/proc/self/cgroup")) {
+		_, rest, _ := strings.Cut(strings.TrimSpace(line), ":")
+		controllers, path, ok := strings.Cut(rest, ":")
+		if !ok {
+			continue
+		}
+		var dir, usage, limit string
+		switch {
+		case controllers == "":
+			dir, usage, limit = "/sys/fs/cgroup", "memory.current", "memory.max"
+		case strings.Contains(","+controllers+",", ",memory,"):
+			dir, usage, limit = "/sys/fs/cgroup/memory", "memory.usage_in_bytes", "memory.limit_in_bytes"
+		default:
+			continue
+		}
+		used, ok1 := p.number(filepath.Join(dir, path, usage))
+		most, ok2 := p.number(filepath.Join(dir, path, limit))
+		if ok1 && ok2 && most > 0 && used >= most*fullShare {
+			return true
+		}
+	}
+	return false
+}
+
+func (p Pressure) number(path string) (float64, bool) {
+	n, err := strconv.ParseUint(strings.TrimSpace(p.read(path)), 10, 64)
+	return float64(n), err == nil
+}
+
+func (p Pressure) read(path string) string {
+	b, err := os.ReadFile(filepath.Join("/", p.Root, path))
+	if err != nil {
+		return ""
+	}
+	return string(b)
+}

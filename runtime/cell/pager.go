@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cell
+
+import (
+	"github.com/paracell/paracell/pager"
+	"github.com/paracell/paracell/runtime/config"
+	"github.com/paracell/paracell/vmm/platform"
+)
+
+// newPager makes the pager of a cell that has not been started; nil if it has
+// none.
+func newPager(spec config.Cell, m platform.Machine, fail func(error)) (*pager.Pager, error) {
+	if spec.Pager == "" || spec.Pager == pager.Off {
+		return nil, nil
+	}
+	policy, err := pager.PolicyByName(spec.Pager)
+	if err != nil {
+		return nil, err
+	}
+	return pager.New(pager.Options{
+		Memory: m.Memory(), Policy: policy, Cache: spec.ColdCache, Verify: spec.PagerVerify,
+		Fail: fail, RaiseIRQ: m.RaiseIRQ, Pressure: pager.Pressure{}.Short,
+		Activity: func() uint64 {
+			s := m.Stats()
+			return s.GateCalls + s.RawCalls + s.Faults
+		},
+	})
+}
+
+// Pager are the figures of the pager, false if the cell has none. It must not be
+// called after Close.
+func (c *Cell) Pager() (pager.Stats, bool) {
+	if c.pager == nil {
+		return pager.Stats{}, false
+	}
+	return c.pager.Stats(), true
+}
+
+// FreeBound is the memory in bytes that is bound and free, by the pager's table;
+// counting takes a while. It must not be called after Close.
+func (c *Cell) FreeBound() uint64 {
+	if c.pager == nil {
+		return 0
+	}
+	return c.pager.FreeBound() * 4096
+}
