@@ -89,3 +89,21 @@ func (g *Guest) Boot(first, count uint64) {
 		atomic.StoreUint32(&g.words[f], StateBound)
 	}
 }
+
+// ReclaimRequest is the request for page cache that has not been answered; 0 if
+// there is none.
+func (g *Guest) ReclaimRequest() (seq uint32, frames uint64) {
+	seq = atomic.LoadUint32(&g.area.ReclaimSeq)
+	if seq == atomic.LoadUint32(&g.area.ReclaimAck) {
+		return 0, 0
+	}
+	return seq, atomic.LoadUint64(&g.area.ReclaimFrames)
+}
+
+// Reclaimed answers a request: so many frames went back, so many cold ones are
+// left.
+func (g *Guest) Reclaimed(seq uint32, frames, cold uint64) {
+	atomic.AddUint64(&g.area.Stats.Reclaimed, frames)
+	atomic.StoreUint64(&g.area.Stats.ColdFrames, cold)
+	atomic.StoreUint32(&g.area.ReclaimAck, seq)
+}
