@@ -4,6 +4,7 @@
 package guest
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -59,10 +60,23 @@ func Prepare() error {
 			return fmt.Errorf("mount %s on %s: %w", m.fstype, m.target, err)
 		}
 	}
+	for name, target := range links {
+		if err := os.Symlink(target, name); err != nil && !errors.Is(err, os.ErrExist) {
+			return err
+		}
+	}
 	if err := enableControllers(); err != nil {
 		return err
 	}
 	return loopbackUp()
+}
+
+// links are what programs expect in /dev and devtmpfs does not have.
+var links = map[string]string{
+	"/dev/fd":     "/proc/self/fd",
+	"/dev/stdin":  "/proc/self/fd/0",
+	"/dev/stdout": "/proc/self/fd/1",
+	"/dev/stderr": "/proc/self/fd/2",
 }
 
 // leaveInitramfs puts a second mount of the root over it: pivot_root refuses to

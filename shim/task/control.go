@@ -5,6 +5,7 @@ package task
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	eventsapi "github.com/containerd/containerd/api/events"
 	api "github.com/containerd/containerd/api/runtime/task/v3"
@@ -101,7 +102,7 @@ func (s *service) freeze(id string, from, to task.Status, event any, call func(a
 	p.life.Lock()
 	defer p.life.Unlock()
 	if status, _, _ := p.state(); status != from {
-		return fmt.Errorf("container %s is %s, not %s: %w", id, status, from, errdefs.ErrFailedPrecondition)
+		return fmt.Errorf("container %s is %s, not %s: %w", id, strings.ToLower(status.String()), strings.ToLower(from.String()), errdefs.ErrFailedPrecondition)
 	}
 	if err := call(p.c.box.Agent(), &agent.ContainerRequest{Container: id}); err != nil {
 		return native(p.c.box, err)
