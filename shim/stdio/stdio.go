@@ -45,6 +45,7 @@ type IO struct {
 	guest  agent.Stdio
 
 	ended   atomic.Int32 // outputs into a shared file
+	stuck   atomic.Bool  // nobody reads the output: Drain has waited in vain
 	start   sync.Once
 	started chan struct{}
 
@@ -247,9 +248,17 @@ func (s *IO) send(conn net.Conn) {
 	_, _ = io.Copy(io.Discard, conn)
 }
 
-// Drain waits until that many bytes have been written, or nothing more comes.
+// Drain waits until that many bytes have been written, or nothing more comes. It
+// waits in vain only once.
 func (s *IO) Drain(ctx context.Context, stdout, stderr uint64) error {
-	return errors.Join(s.stdout.wait(ctx, stdout), s.stderr.wait(ctx, stderr))
+	if s.stuck.Load() {
+		return context.DeadlineExceeded
+	}
+	err := errors.Join(s.stdout.wait(ctx, stdout), s.stderr.wait(ctx, stderr))
+	if err != nil {
+		s.stuck.Store(true)
+	}
+	return err
 }
 
 // Finish waits for the end of the output, closes everything and waits for the

@@ -4,12 +4,15 @@ package task
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"sync"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
+	"github.com/containerd/ttrpc"
 
 	agent "github.com/paracell/paracell/protos/agent/v1"
 	"github.com/paracell/paracell/runtime/bundle"
@@ -109,10 +112,14 @@ func native(box Box, err error) error {
 	if err == nil {
 		return nil
 	}
+	var patience time.Duration
+	if errors.Is(err, ttrpc.ErrClosed) {
+		patience = endTimeout // its connection ends a moment before it
+	}
 	select {
 	case <-box.Ended():
 		return fmt.Errorf("the cell has ended: %w: %w", box.Why(), errdefs.ErrUnavailable)
-	default:
+	case <-time.After(patience):
 		return errgrpc.ToNative(err)
 	}
 }

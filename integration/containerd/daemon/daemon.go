@@ -108,6 +108,15 @@ func (d *Daemon) Restart(t testing.TB) {
 	}
 }
 
+// Stop ends the daemon until Restart.
+func (d *Daemon) Stop(t testing.TB) {
+	t.Helper()
+	d.disconnect()
+	if err := d.Instance.Stop(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func (d *Daemon) disconnect() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -189,7 +198,8 @@ func (d *Daemon) Mounts() []string {
 
 // Context is for calls of the client: with the namespace and a deadline.
 func Context(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(namespaces.WithNamespace(t.Context(), Namespace), 10*time.Minute)
+	// Not t.Context, which has ended when tests clean up.
+	ctx, cancel := context.WithTimeout(namespaces.WithNamespace(context.Background(), Namespace), time.Hour)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -212,7 +222,7 @@ func (d *Daemon) Client(t testing.TB) *client.Client {
 // CTR runs a command of ctr.
 func (d *Daemon) CTR(t testing.TB, stdin string, args ...string) (stdout, stderr string, err error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), Deadline)
+	ctx, cancel := context.WithTimeout(context.Background(), Deadline)
 	defer cancel()
 	cmd := d.Ctr(ctx, append([]string{"--namespace", Namespace}, args...)...)
 	var out, errOut bytes.Buffer

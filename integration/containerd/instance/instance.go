@@ -138,7 +138,7 @@ func (d *Instance) launch(ctx context.Context) error {
 	d.cmd, d.ended = cmd, ended
 	if err := d.answers(ctx); err != nil {
 		text, _ := os.ReadFile(d.LogFile())
-		return fmt.Errorf("%w\n%s", errors.Join(err, d.stop()), text)
+		return fmt.Errorf("%w\n%s", errors.Join(err, d.Stop()), text)
 	}
 	return nil
 }
@@ -148,7 +148,7 @@ func (d *Instance) Pid() int { return d.cmd.Process.Pid }
 
 // Restart ends containerd and starts it again. Its shims live on.
 func (d *Instance) Restart(ctx context.Context) error {
-	if err := d.stop(); err != nil {
+	if err := d.Stop(); err != nil {
 		return err
 	}
 	return d.launch(ctx)
@@ -227,10 +227,11 @@ func (d *Instance) Close() error {
 			errs = append(errs, err)
 		}
 	}
-	return errors.Join(append(errs, d.stop(), d.remove())...)
+	return errors.Join(append(errs, d.Stop(), d.remove())...)
 }
 
-func (d *Instance) stop() error {
+// Stop ends containerd until Restart. Its shims live on.
+func (d *Instance) Stop() error {
 	if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}

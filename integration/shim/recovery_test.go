@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package shim
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/pkg/cio"
+	"github.com/containerd/containerd/v2/pkg/oci"
+	"github.com/containerd/errdefs"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/paracell/paracell/integration/containerd/daemon"
+)
+
+func TestRecovery(t *testing.T) {
+	h := start(t, daemon.Options{})
+	for name, test := range map[string]func(*testing.T, *harness){
+		"shim killed": testShimKilled, "shim killed after the exit": testShimKilledAfterExit,
+		"warden killed": testWardenKilled, "slot killed": testSlotKilled, "guest panics": testPanic, "agent ends": testAgentEnds,
+		"shim told to end": testShimTerminated,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, h) })
+	}
+}
+
+// sockets are those of shims; other daemons have some too.
+func sockets() []string {
+	list, _ := filepath.Glob("/run/containerd/s/*")
+	return list
+}
+
+// temporary are the directories that the programs may have made.
+func temporary() []string {
+	list, _ := filepath.Glob(filepath.Join(os.TempDir(), "paracell-*"))
+	return list
+}
+
+// shim is the only shim of the daemon.
+func (h *harness) shim(t *testing.T) int {
+	t.Helper()
+	shims := h.Shims()
+	if len(shims) != 1 {
+		t.Fatalf("shims %v", shims)
+	}
+	return shims[0]
+}
+
+// gone waits until processes have ended.
+func gone(t *testing.T, pids ...int) {
+	t.Helper()
+	eventually(t, func() error {
+		for _, pid := range pids {
+			if alive(pid) {
+				return fmt.Errorf("process %d still lives", pid)
+			}
+		}
+		return nil
+	})
+}
+
+// nothing waits until nothing is left of any container.
+func (h *harness) nothing(t *testing.T, socketsBefore, temporaryBefore []string) {
+	t.Helper()
+	if left := h.Left(); left != "" {
+		t.Errorf("left:\n%s", left)
+	}
+	for _, s := range sockets() {
+		if !slices.Contains(socketsBefore, s) {
+			t.Errorf("socket %s is left", s)
+		}
+	}
+	for _, dir := range temporary() {
+		if !slices.Contains(temporaryBefore, dir) {
+			t.Errorf("%s is left", dir)
+		}
+	}
+}
+
+func testShimKilled(t *testing.T, h *harness) {
+	socketsBefore, temporaryBefore := sockets(), temporary()
+	source := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(source, "file"), []byte("text"), 0o600))
+	task := h.running(t, oci.WithMounts([]specs.Mount{
+		{Type: "bind", Source: source, Destination: "/dir", Options: []string{"rbind", "rw"}},
+		{Type: "bind", Source: filepath.Join(source, "file"), Destination: "/file", Options: []string{"rbind", "ro"}},
+	}))
+	r := h.record(t)
+	shim := h.shim(t)
+	all := append(children(shim), shim)
+	if len(all) < 3 {
+		t.Fatalf("processes %v", all)
+	}
+	must(t, syscall.Kill(shim, syscall.SIGKILL))
+	gone(t, all...)
+	// containerd gives events what the delete command says.
+	r.await(t, task.ID(), "/tasks/exit "+task.ID()+" 137", "/tasks/delete 137")
+	h.nothing(t, socketsBefore, temporaryBefore)
+	_, err := task.Delete(h.ctx)
+	if err != nil && !errdefs.IsNotFound(err) {
+		t.Errorf("delete: %v", err)
+	}
+}
+
+// testShimKilledAfterExit: the status that a container ended with is not lost with
+// its shim.
+func testShimKilledAfterExit(t *testing.T, h *harness) {
+	r := h.record(t)
+	task, exit := h.task(t, h.container(t, command("exit 23")), cio.NullIO)
+	must(t, task.Start(h.ctx))
+	if code := status(t, exit); code != 23 {
+		t.Errorf("status %d", code)
+	}
+	must(t, syscall.Kill(h.shim(t), syscall.SIGKILL))
+	eventually(t, func() error {
+		got := r.of(task.ID())
+		if len(got) < 5 {
+			return fmt.Errorf("events %q", got)
+		}
+		return nil
+	})
+	if got := r.of(task.ID()); got[len(got)-1] != "/tasks/delete 23" {
+		t.Errorf("events %q", got)
+	}
+}
+
+// testShimTerminated: a shim that is told to end takes its cell with it.
+func testShimTerminated(t *testing.T, h *harness) {
+	socketsBefore, temporaryBefore := sockets(), temporary()
+	h.running(t)
+	shim := h.shim(t)
+	all := append(children(shim), shim)
+	must(t, syscall.Kill(shim, syscall.SIGTERM))
+	gone(t, all...)
+	h.nothing(t, socketsBefore, temporaryBefore)
+}
+
+// ends checks that a cell that was broken ends with a clear status, that the log
+// says why, and that the task can be deleted.
+func (h *harness) ends(t *testing.T, task client.Task, exit <-chan client.ExitStatus, why ...string) {
+	t.Helper()
+	if code := status(t, exit); code != 137 {
+		t.Errorf("status %d", code)
+	}
+	is(t, "kill", task.Kill(h.ctx, syscall.SIGKILL), errdefs.IsNotFound)
+	if s, err := task.Status(h.ctx); err != nil || s.Status != client.Stopped {
+		t.Errorf("%+v, %v", s, err)
+	}
+	if _, err := task.Delete(h.ctx); err != nil {
+		t.Errorf("delete: %v", err)
+	}
+	eventually(t, func() error {
+		for line := range strings.Lines(h.Log()) {
+			if !strings.Contains(line, "the cell has ended") || !strings.Contains(line, "cell="+task.ID()+" ") {
+				continue
+			}
+			for _, w := range why {
+				if !strings.Contains(line, w) {
+					return fmt.Errorf("no %q in %s", w, line)
+				}
+			}
+			return nil
+		}
+		return fmt.Errorf("the log does not say why the cell has ended")
+	})
+}
+
+func testWardenKilled(t *testing.T, h *harness) {
+	task := h.running(t)
+	_, added := h.exec(t, task, cio.NullIO, "/bin/sleep", "1000")
+	exit, err := task.Wait(h.ctx)
+	must(t, err)
+	all := children(h.shim(t))
+	must(t, syscall.Kill(int(task.Pid()), syscall.SIGKILL))
+	gone(t, all...)
+	if code := status(t, added); code != 137 {
+		t.Errorf("status %d of the added process", code)
+	}
+	h.ends(t, task, exit, "killed by signal 9", "killed from outside")
+}
+
+func testSlotKilled(t *testing.T, h *harness) {
+	task := h.running(t)
+	exit, err := task.Wait(h.ctx)
+	must(t, err)
+	all := children(h.shim(t))
+	i := slices.IndexFunc(all, func(pid int) bool { return pid != int(task.Pid()) })
+	if i < 0 {
+		t.Fatalf("processes %v", all)
+	}
+	must(t, syscall.Kill(all[i], syscall.SIGKILL))
+	gone(t, all...)
+	h.ends(t, task, exit, "killed by signal 9")
+}
+
+// inCell starts a container that sees the agent.
+func (h *harness) inCell(t *testing.T, script string) (client.Task, <-chan client.ExitStatus) {
+	t.Helper()
+	task, exit := h.task(t, h.container(t, command(script), oci.WithHostNamespace(specs.PIDNamespace), oci.WithPrivileged,
+		oci.WithAllDevicesAllowed, oci.WithWriteableSysfs, oci.WithMaskedPaths(nil), oci.WithReadonlyPaths(nil),
+		oci.WithMemoryLimit(24<<20)), cio.NullIO)
+	must(t, task.Start(h.ctx))
+	return task, exit
+}
+
+func testPanic(t *testing.T, h *harness) {
+	task, exit := h.inCell(t, "mount -o remount,rw /proc/sys; echo 2 >/proc/sys/vm/panic_on_oom && tail /dev/zero; sleep 1000")
+	h.ends(t, task, exit, "guest kernel panic")
+}
+
+// testAgentEnds: a Go program ends at QUIT, with the stacks of its goroutines.
+func testAgentEnds(t *testing.T, h *harness) {
+	task, exit := h.inCell(t, "kill -QUIT 1; sleep 1000")
+	h.ends(t, task, exit, "guest kernel panic")
+	if !strings.Contains(h.Log(), "SIGQUIT") {
+		t.Error("the log does not have the agent's last words")
+	}
+}
+
+func TestRestart(t *testing.T) {
+	h := start(t, daemon.Options{})
+	var out buffer
+	c := h.container(t, command("trap 'exit 11' TERM; echo ready; while :; do sleep 1000 & wait; done"))
+	task, _ := h.task(t, c, h.streams(nil, &out, nil))
+	must(t, task.Start(h.ctx))
+	out.await(t, "ready")
+	stopped, exit := h.task(t, h.container(t, command("exit 12")), cio.NullIO)
+	must(t, stopped.Start(h.ctx))
+	status(t, exit)
+	pid := task.Pid()
+
+	h.Restart(t)
+	c, err := h.Client(t).LoadContainer(h.ctx, c.ID())
+	must(t, err)
+	task, err = c.Task(h.ctx, nil)
+	must(t, err)
+	if task.Pid() != pid {
+		t.Errorf("process %d, was %d", task.Pid(), pid)
+	}
+	if s, err := task.Status(h.ctx); err != nil || s.Status != client.Running {
+		t.Errorf("%+v, %v", s, err)
+	}
+	if out := h.output(t, task, "/bin/echo", "hello"); out != "hello\n" {
+		t.Errorf("%q", out)
+	}
+	r := h.record(t)
+	exit, err = task.Wait(h.ctx)
+	must(t, err)
+	must(t, task.Kill(h.ctx, syscall.SIGTERM))
+	if code := status(t, exit); code != 11 {
+		t.Errorf("status %d", code)
+	}
+	eventually(t, func() error {
+		if got := r.of(c.ID()); !slices.Contains(got, "/tasks/exit "+c.ID()+" 11") {
+			return fmt.Errorf("events %q", got)
+		}
+		return nil
+	})
+	if gone, err := task.Delete(h.ctx); err != nil || gone.ExitCode() != 11 {
+		t.Errorf("delete: %v, %v", gone, err)
+	}
+}
+
+// TestShimDiesWithoutDaemon: containerd cleans up after what died while it was away.
+func TestShimDiesWithoutDaemon(t *testing.T) {
+	h := start(t, daemon.Options{})
+	socketsBefore, temporaryBefore := sockets(), temporary()
+	h.running(t)
+	shim := h.shim(t)
+	all := append(children(shim), shim)
+	h.Stop(t)
+	must(t, syscall.Kill(shim, syscall.SIGKILL))
+	gone(t, all...)
+	h.Restart(t)
+	h.nothing(t, socketsBefore, temporaryBefore)
+}
