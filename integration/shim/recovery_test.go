@@ -88,11 +88,11 @@ func testShimKilled(t *testing.T, h *harness) {
 	socketsBefore, temporaryBefore := sockets(), temporary()
 	source := t.TempDir()
 	must(t, os.WriteFile(filepath.Join(source, "file"), []byte("text"), 0o600))
+	r := h.record(t)
 	task := h.running(t, oci.WithMounts([]specs.Mount{
 		{Type: "bind", Source: source, Destination: "/dir", Options: []string{"rbind", "rw"}},
 		{Type: "bind", Source: filepath.Join(source, "file"), Destination: "/file", Options: []string{"rbind", "ro"}},
 	}))
-	r := h.record(t)
 	shim := h.shim(t)
 	all := append(children(shim), shim)
 	if len(all) < 3 {
@@ -101,7 +101,7 @@ func testShimKilled(t *testing.T, h *harness) {
 	must(t, syscall.Kill(shim, syscall.SIGKILL))
 	gone(t, all...)
 	// containerd gives events what the delete command says.
-	r.await(t, task.ID(), "/tasks/exit "+task.ID()+" 137", "/tasks/delete 137")
+	r.await(t, task.ID(), "/tasks/create", "/tasks/start", "/tasks/exit "+task.ID()+" 137", "/tasks/delete 137")
 	h.nothing(t, socketsBefore, temporaryBefore)
 	_, err := task.Delete(h.ctx)
 	if err != nil && !errdefs.IsNotFound(err) {
