@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -22,6 +23,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/paracell/paracell/agent/network"
 	"github.com/paracell/paracell/agent/reaper"
 	agent "github.com/paracell/paracell/protos/agent/v1"
 )
@@ -48,6 +50,7 @@ type Service struct {
 
 	mu         sync.Mutex
 	containers map[string]*container
+	pod        *process // the first one of the first container
 }
 
 var _ agent.AgentService = (*Service)(nil)
@@ -93,6 +96,11 @@ func (s *Service) Hello(_ context.Context, r *agent.HelloRequest) (*agent.HelloR
 		return answer[*agent.HelloResponse](nil, err)
 	}
 	return &agent.HelloResponse{Kernel: unix.ByteSliceToString(u.Release[:])}, nil
+}
+
+// Network implements agent.AgentService.
+func (s *Service) Network(_ context.Context, r *agent.NetworkRequest) (*agent.Empty, error) {
+	return answer(empty, network.Configure(r.Interfaces))
 }
 
 // Create implements agent.AgentService.
@@ -165,7 +173,7 @@ func (s *Service) writeBundle(c *container, r *agent.CreateRequest) (*specs.Proc
 	if spec.Root == nil || spec.Linux == nil || spec.Process == nil {
 		return nil, fmt.Errorf("specification without root, process or linux: %w", errdefs.ErrInvalidArgument)
 	}
-	if err := setSysctls(spec.Linux, "/proc"); err != nil {
+	if err := errors.Join(s.joinPod(spec.Linux), setSysctls(spec.Linux, "/proc")); err != nil {
 		return nil, err
 	}
 	spec.Root.Path = filepath.Join(s.RootsDir, filepath.Clean("/"+r.Root.GetPath()))
@@ -182,6 +190,32 @@ func (s *Service) writeBundle(c *container, r *agent.CreateRequest) (*specs.Proc
 		Log: filepath.Join(c.dir, "log.json"), LogFormat: runc.JSON, ExtraArgs: []string{"--cgroup-manager=cgroupfs"},
 	}
 	return spec.Process, os.WriteFile(filepath.Join(c.dir, "config.json"), b, 0o600)
+}
+
+// joinPod replaces the paths that stand for namespaces of the first container.
+func (s *Service) joinPod(l *specs.Linux) error {
+	for i := range l.Namespaces {
+		n := &l.Namespaces[i]
+		kind, ok := strings.CutPrefix(n.Path, agent.PodNamespaces+"/")
+		if !ok {
+			continue
+		}
+		s.mu.Lock()
+		first := s.pod
+		s.mu.Unlock()
+		if first == nil {
+			return fmt.Errorf("linux.namespaces: the %s namespace is to be that of another container, but this is the first one of the cell: %w",
+				n.Type, errdefs.ErrInvalidArgument)
+		}
+		select {
+		case <-first.exited:
+			return fmt.Errorf("linux.namespaces: the cell's first container, whose %s namespace is to be joined, has ended: %w",
+				n.Type, errdefs.ErrFailedPrecondition)
+		default:
+		}
+		n.Path = filepath.Join("/proc", strconv.Itoa(first.pid), "ns", kind)
+	}
+	return nil
 }
 
 // launch makes a process with a command that writes its number into a file.
@@ -206,6 +240,13 @@ func (s *Service) launch(c *container, p *process, run func(pidFile string) erro
 		ended = c.end
 	}
 	p.made(pid, s.Reaper.Watch(pid), ended)
+	if p.exec == "" {
+		s.mu.Lock()
+		if s.pod == nil {
+			s.pod = p
+		}
+		s.mu.Unlock()
+	}
 	return pid, err
 }
 

@@ -52,6 +52,7 @@ var imports = []struct {
 	{"vmm/virtio*", []string{"vmm/memory", "vmm/virtio/...", "golang.org/x/sys/...", "github.com/hanwen/go-fuse/..."}},
 	{"vmm/machine", []string{"vmm/...", "xgate/abi", "golang.org/x/sys/..."}},
 	{"runtime/cell", []string{"runtime/...", "vmm/...", "pager/...", "protos/...", "golang.org/x/sys/..."}},
+	{"runtime/network", []string{"github.com/vishvananda/netlink/...", "golang.org/x/sys/..."}},
 	{"runtime", []string{"runtime/...", "vmm/platform", "vmm/memory", "pager/...", "protos/...", "golang.org/x/sys/...", "github.com/opencontainers/runtime-spec/...", "github.com/pelletier/go-toml/..."}},
 	{"shim", []string{"shim/...", "runtime/...", "protos/...", "github.com/...", "golang.org/x/...", "google.golang.org/protobuf/..."}},
 	{"agent", []string{"agent/...", "protos/...", "github.com/containerd/...", "github.com/opencontainers/runtime-spec/...", "golang.org/x/sys/..."}},

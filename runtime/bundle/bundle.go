@@ -37,6 +37,11 @@ type Bundle struct {
 	// MemoryLimit of the container, or of the group that its annotations
 	// describe, in bytes; 0 is none.
 	MemoryLimit uint64
+	// NetworkPath is the network namespace of the host that the container is
+	// to be in; empty is a new one. HostNetwork says that it is to be in that
+	// of the host itself.
+	NetworkPath string
+	HostNetwork bool
 	// Ignored names the fields that were dropped, with the reason.
 	Ignored []string
 }
@@ -117,6 +122,7 @@ func (b *Bundle) translate(container string) error {
 	if s.Linux == nil {
 		s.Linux = &specs.Linux{}
 	}
+	b.namespaces(s.Linux, b.Host.Linux)
 	b.linux(s.Linux)
 	return b.mounts(container)
 }
@@ -163,9 +169,6 @@ func memoryLimit(annotations map[string]string, r *specs.LinuxResources) (uint64
 }
 
 func (b *Bundle) linux(l *specs.Linux) {
-	l.Namespaces = slices.DeleteFunc(l.Namespaces, func(n specs.LinuxNamespace) bool {
-		return n.Type == specs.NetworkNamespace // it is the cell's
-	})
 	b.devices(l)
 	if r := l.Resources; r != nil && r.CPU != nil && r.CPU.Burst != nil {
 		// The guest's crun does not know it under its own name.

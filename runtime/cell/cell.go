@@ -23,6 +23,7 @@ import (
 	"github.com/paracell/paracell/vmm/platform"
 	"github.com/paracell/paracell/vmm/process"
 	"github.com/paracell/paracell/vmm/virtiofs/passthrough"
+	"github.com/paracell/paracell/vmm/virtionet"
 )
 
 // Platforms are all platforms, the preferred one first.
@@ -147,6 +148,16 @@ func (c *Cell) RemoveRoot(name string) error { return c.devices.roots.RemoveShar
 
 // RemoveVolume takes away what AddVolume has added.
 func (c *Cell) RemoveVolume(name string) error { return c.devices.volumes.RemoveShare(name) }
+
+// AddNIC gives a running cell a network interface whose packets go to a tap, and
+// then has to be told to look for it. It takes the tap, also with an error.
+func (c *Cell) AddNIC(tap *os.File, mac net.HardwareAddr, mtu int) error {
+	device, err := virtionet.New(virtionet.Tap{File: tap}, virtionet.Options{MAC: mac, MTU: mtu})
+	if err != nil {
+		return err
+	}
+	return c.devices.add("net", device)
+}
 
 // Resize tells the cell the size of its terminal.
 func (c *Cell) Resize(cols, rows uint16) { c.devices.resize(cols, rows) }

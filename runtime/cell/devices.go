@@ -29,6 +29,8 @@ const (
 	// volumeTimeout is how long the guest relies on names and attributes of
 	// files that others can change.
 	volumeTimeout = time.Second
+	// maxNICs bounds the network interfaces of a cell with an agent.
+	maxNICs = 8
 )
 
 // devices are the virtio devices of a cell.
@@ -40,6 +42,7 @@ type devices struct {
 
 	// Of a cell with an agent.
 	roots, volumes *passthrough.FS
+	spare          int // devices that can be added while it runs
 
 	// transport is nil until attach: the guest does not run before.
 	transport atomic.Pointer[transport.Transport]
@@ -74,6 +77,7 @@ func newDevices(spec config.Cell, stdio IO) (*devices, error) {
 	var err error
 	switch {
 	case spec.Agent:
+		d.spare = maxNICs
 		d.roots = passthrough.NewShares(passthrough.Options{Exclusive: true})
 		d.volumes = passthrough.NewShares(passthrough.Options{Timeout: volumeTimeout})
 		err = errors.Join(d.addFS(agent.TagRoots, d.roots), d.addFS(agent.TagVolumes, d.volumes))
@@ -104,7 +108,7 @@ func (d *devices) addFS(tag string, fs *passthrough.FS) error {
 	return nil
 }
 
-func (d *devices) count() int { return len(d.list) }
+func (d *devices) count() int { return len(d.list) + d.spare }
 
 // attach publishes the devices to a machine that has not been started. After an
 // error they are closed.
@@ -125,6 +129,16 @@ func (d *devices) attach(m platform.Machine) error {
 	}
 	d.transport.Store(t)
 	return nil
+}
+
+// add adds a device to a cell that runs, and closes it after an error.
+func (d *devices) add(name string, model virtio.Device) error {
+	t := d.transport.Load()
+	if t == nil {
+		return errors.Join(errors.New("the cell has no devices yet"), model.Close())
+	}
+	_, err := t.Add(name, model)
+	return err
 }
 
 // scan is called by the platform after a notification of the guest.

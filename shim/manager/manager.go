@@ -49,34 +49,60 @@ func (manager) Name() string { return Name }
 // groups are the annotations that put containers into one cell.
 var groups = []string{"io.containerd.paracell.v2.group", "io.kubernetes.cri.sandbox-id"}
 
-// group is the name of the cell that the container of a bundle belongs to.
-func group(bundle, id string) (string, error) {
+// spec is what the manager has to know of a specification.
+type spec struct {
+	Annotations map[string]string `json:"annotations"`
+	Linux       struct {
+		Namespaces []struct{ Type, Path string } `json:"namespaces"`
+	} `json:"linux"`
+}
+
+func readSpec(bundle string) (*spec, error) {
 	b, err := os.ReadFile(filepath.Join(bundle, "config.json"))
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	var spec struct {
-		Annotations map[string]string `json:"annotations"`
+	var s spec
+	if err := json.Unmarshal(b, &s); err != nil {
+		return nil, fmt.Errorf("config.json: %w", err)
 	}
-	if err := json.Unmarshal(b, &spec); err != nil {
-		return "", fmt.Errorf("config.json: %w", err)
-	}
+	return &s, nil
+}
+
+// group is the name of the cell that a container belongs to.
+func (s *spec) group(id string) string {
 	for _, g := range groups {
-		if name := spec.Annotations[g]; name != "" {
-			return name, nil
+		if name := s.Annotations[g]; name != "" {
+			return name
 		}
 	}
-	return id, nil
+	return id
+}
+
+// disconnect cleans the network namespace of the cell that a bundle's container
+// was the first of.
+func disconnect(bundle string) error {
+	s, err := readSpec(bundle)
+	if err != nil || s.group(filepath.Base(bundle)) != filepath.Base(bundle) {
+		return nil // it has no network of its own
+	}
+	for _, n := range s.Linux.Namespaces {
+		if n.Type == "network" {
+			return sandbox.Disconnect(n.Path)
+		}
+	}
+	return nil
 }
 
 // Start implements shim.Shim: it starts the daemon, or finds the one of the
 // same group. Its output is the protocol: nothing is logged here.
 func (manager) Start(ctx context.Context, p *bootstrap.BootstrapParams) (*bootstrap.BootstrapResult, error) {
 	id := p.GetInstanceID()
-	name, err := group(".", id)
+	spec, err := readSpec(".")
 	if err != nil {
 		return nil, err
 	}
+	name := spec.group(id)
 	dir := p.GetSocketDir()
 	if dir == "" {
 		dir = filepath.Join(defaults.DefaultStateDir, "s")
@@ -174,7 +200,7 @@ func clean(bundle string) (shim.StopStatus, error) {
 		}
 		err = r.KillShim(killTimeout)
 	}
-	return status, errors.Join(err, sandbox.Unmount(bundle), removeSocket(bundle), record.Remove(bundle))
+	return status, errors.Join(err, sandbox.Unmount(bundle), disconnect(bundle), removeSocket(bundle), record.Remove(bundle))
 }
 
 // removeSocket removes the socket of a bundle's shim if nobody serves it.

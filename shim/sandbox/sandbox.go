@@ -44,6 +44,9 @@ type Sandbox struct {
 	once    sync.Once
 	closing atomic.Bool
 
+	netMu sync.Mutex // taken before mu
+	net   cellNetwork
+
 	mu      sync.Mutex
 	volumes map[string][]string // by container
 }
@@ -156,7 +159,8 @@ func (s *Sandbox) Listen(port uint32) (net.Listener, error) { return s.cell.List
 func (s *Sandbox) Close() {
 	s.once.Do(func() {
 		s.closing.Store(true)
-		_ = s.cell.Close()
+		_ = s.cell.Close() // taps too
+		s.disconnect()
 		_ = s.console.Close()
 	})
 }
@@ -164,8 +168,11 @@ func (s *Sandbox) Close() {
 // filesDir is the folder of a bundle in which single files are shared.
 const filesDir = "volumes"
 
-// Add gives the cell the files of a container.
+// Add gives the cell the files and the network of a container.
 func (s *Sandbox) Add(id string, b *bundle.Bundle) (*agent.Root, error) {
+	if err := s.join(b); err != nil {
+		return nil, fmt.Errorf("container %s: %w", id, err)
+	}
 	if err := s.cell.AddRoot(id, b.Rootfs); err != nil {
 		return nil, fmt.Errorf("root file system of container %s: %w", id, err)
 	}

@@ -30,9 +30,13 @@ type Box interface {
 	Ports() *stdio.Ports
 	// Listen waits for the guest's connections to a port.
 	Listen(port uint32) (net.Listener, error)
-	// Add gives the cell the files of a container, Remove takes them away.
+	// Add gives the cell the files and the network of a container, Remove takes
+	// the files away.
 	Add(id string, b *bundle.Bundle) (*agent.Root, error)
 	Remove(id string) error
+	// Connect gives the cell the network interfaces that it does not have yet:
+	// tools make them until the container starts.
+	Connect(ctx context.Context) error
 	// Pid is the host process that stands for the cell.
 	Pid() int
 	// Ended is closed when the cell has ended; Why then says why.

@@ -332,6 +332,11 @@ func (s *service) start(ctx context.Context, r *api.StartRequest) (*api.StartRes
 	if p.exec != "" && p.c.isEnding() {
 		return nil, fmt.Errorf("container %s has ended: %w", r.ID, errdefs.ErrFailedPrecondition)
 	}
+	if p.exec == "" {
+		if err := p.c.box.Connect(ctx); err != nil {
+			return nil, fmt.Errorf("container %s: %w", r.ID, err)
+		}
+	}
 	if _, err := p.c.box.Agent().Start(ctx, p.request()); err != nil {
 		if p.exec != "" {
 			// It can only be deleted.

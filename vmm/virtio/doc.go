@@ -18,6 +18,7 @@ import "fmt"
 
 // Device types (virtio 1.2, section 5).
 const (
+	TypeNet     = 1
 	TypeBlock   = 2
 	TypeConsole = 3
 	TypeRNG     = 4

@@ -264,6 +264,13 @@ func (q *Queue) walk(head uint16, c *Chain) string {
 	}
 }
 
+// Used is a chain that is given back, with the number of bytes that the device
+// has written to it.
+type Used struct {
+	Head    uint16
+	Written int
+}
+
 // Push gives a popped chain back, with the number of bytes that the device
 // has written to it. The driver is told by the next Signal.
 func (q *Queue) Push(head uint16, written int) {
@@ -272,16 +279,39 @@ func (q *Queue) Push(head uint16, written int) {
 	if q.broken.Load() {
 		return
 	}
-	word, bit := &q.inFlight[head/64], uint64(1)<<(head%64)
+	if q.putLocked(Used{head, written}) {
+		q.mem.StoreUint16(q.used+2, q.usedIdx)
+	}
+}
+
+// PushAll is Push for chains that belong together: the driver sees all of them
+// or none.
+func (q *Queue) PushAll(chains []Used) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.broken.Load() {
+		return
+	}
+	for _, c := range chains {
+		if !q.putLocked(c) {
+			return
+		}
+	}
+	q.mem.StoreUint16(q.used+2, q.usedIdx)
+}
+
+// putLocked writes an entry that the driver does not see yet.
+func (q *Queue) putLocked(c Used) bool {
+	word, bit := &q.inFlight[c.Head/64], uint64(1)<<(c.Head%64)
 	*word &^= bit
 
 	entry := q.used + 4 + 8*uint64(q.usedIdx&(q.size-1))
 	// The ring was checked by NewQueue: errors can only mean closed memory.
-	if q.mem.StoreUint32(entry, uint32(head)) != nil || q.mem.StoreUint32(entry+4, uint32(written)) != nil {
-		return
+	if q.mem.StoreUint32(entry, uint32(c.Head)) != nil || q.mem.StoreUint32(entry+4, uint32(c.Written)) != nil {
+		return false
 	}
 	q.usedIdx++
-	q.mem.StoreUint16(q.used+2, q.usedIdx)
+	return true
 }
 
 // Signal interrupts the driver if it wants to hear about the buffers pushed

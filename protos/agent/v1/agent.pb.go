@@ -157,6 +157,387 @@ func (x *HelloResponse) GetKernel() string {
 	return ""
 }
 
+// NetworkRequest describes new interfaces; the guest finds each by its mac.
+type NetworkRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Interfaces    []*Interface           `protobuf:"bytes,1,rep,name=interfaces,proto3" json:"interfaces,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NetworkRequest) Reset() {
+	*x = NetworkRequest{}
+	mi := &file_agent_v1_agent_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NetworkRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NetworkRequest) ProtoMessage() {}
+
+func (x *NetworkRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_v1_agent_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NetworkRequest.ProtoReflect.Descriptor instead.
+func (*NetworkRequest) Descriptor() ([]byte, []int) {
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *NetworkRequest) GetInterfaces() []*Interface {
+	if x != nil {
+		return x.Interfaces
+	}
+	return nil
+}
+
+// Interface is how an interface is to be. IP addresses have 4 or 16 bytes.
+type Interface struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Mac       []byte                 `protobuf:"bytes,1,opt,name=mac,proto3" json:"mac,omitempty"`
+	Name      string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Mtu       uint32                 `protobuf:"varint,3,opt,name=mtu,proto3" json:"mtu,omitempty"`
+	Addresses []*Address             `protobuf:"bytes,4,rep,name=addresses,proto3" json:"addresses,omitempty"`
+	// routes of the main table, those that others need first.
+	Routes []*Route `protobuf:"bytes,5,rep,name=routes,proto3" json:"routes,omitempty"`
+	// neighbours are permanent entries.
+	Neighbours    []*Neighbour `protobuf:"bytes,6,rep,name=neighbours,proto3" json:"neighbours,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Interface) Reset() {
+	*x = Interface{}
+	mi := &file_agent_v1_agent_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Interface) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Interface) ProtoMessage() {}
+
+func (x *Interface) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_v1_agent_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Interface.ProtoReflect.Descriptor instead.
+func (*Interface) Descriptor() ([]byte, []int) {
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Interface) GetMac() []byte {
+	if x != nil {
+		return x.Mac
+	}
+	return nil
+}
+
+func (x *Interface) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Interface) GetMtu() uint32 {
+	if x != nil {
+		return x.Mtu
+	}
+	return 0
+}
+
+func (x *Interface) GetAddresses() []*Address {
+	if x != nil {
+		return x.Addresses
+	}
+	return nil
+}
+
+func (x *Interface) GetRoutes() []*Route {
+	if x != nil {
+		return x.Routes
+	}
+	return nil
+}
+
+func (x *Interface) GetNeighbours() []*Neighbour {
+	if x != nil {
+		return x.Neighbours
+	}
+	return nil
+}
+
+type Address struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Ip        []byte                 `protobuf:"bytes,1,opt,name=ip,proto3" json:"ip,omitempty"`
+	Prefix    uint32                 `protobuf:"varint,2,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	Broadcast []byte                 `protobuf:"bytes,3,opt,name=broadcast,proto3" json:"broadcast,omitempty"`
+	// scope is RT_SCOPE_*.
+	Scope uint32 `protobuf:"varint,4,opt,name=scope,proto3" json:"scope,omitempty"`
+	// no_prefix_route keeps the kernel from making the route to the network.
+	NoPrefixRoute bool `protobuf:"varint,5,opt,name=no_prefix_route,json=noPrefixRoute,proto3" json:"no_prefix_route,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Address) Reset() {
+	*x = Address{}
+	mi := &file_agent_v1_agent_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Address) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Address) ProtoMessage() {}
+
+func (x *Address) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_v1_agent_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Address.ProtoReflect.Descriptor instead.
+func (*Address) Descriptor() ([]byte, []int) {
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Address) GetIp() []byte {
+	if x != nil {
+		return x.Ip
+	}
+	return nil
+}
+
+func (x *Address) GetPrefix() uint32 {
+	if x != nil {
+		return x.Prefix
+	}
+	return 0
+}
+
+func (x *Address) GetBroadcast() []byte {
+	if x != nil {
+		return x.Broadcast
+	}
+	return nil
+}
+
+func (x *Address) GetScope() uint32 {
+	if x != nil {
+		return x.Scope
+	}
+	return 0
+}
+
+func (x *Address) GetNoPrefixRoute() bool {
+	if x != nil {
+		return x.NoPrefixRoute
+	}
+	return false
+}
+
+type Route struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Ipv6  bool                   `protobuf:"varint,1,opt,name=ipv6,proto3" json:"ipv6,omitempty"`
+	// destination is empty for the default route.
+	Destination []byte `protobuf:"bytes,2,opt,name=destination,proto3" json:"destination,omitempty"`
+	Prefix      uint32 `protobuf:"varint,3,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	Gateway     []byte `protobuf:"bytes,4,opt,name=gateway,proto3" json:"gateway,omitempty"`
+	Source      []byte `protobuf:"bytes,5,opt,name=source,proto3" json:"source,omitempty"`
+	// scope is RT_SCOPE_*, protocol RTPROT_*.
+	Scope    uint32 `protobuf:"varint,6,opt,name=scope,proto3" json:"scope,omitempty"`
+	Protocol uint32 `protobuf:"varint,7,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	Priority uint32 `protobuf:"varint,8,opt,name=priority,proto3" json:"priority,omitempty"`
+	Mtu      uint32 `protobuf:"varint,9,opt,name=mtu,proto3" json:"mtu,omitempty"`
+	// on_link takes the gateway to be within reach, whatever other routes say.
+	OnLink        bool `protobuf:"varint,10,opt,name=on_link,json=onLink,proto3" json:"on_link,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Route) Reset() {
+	*x = Route{}
+	mi := &file_agent_v1_agent_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Route) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Route) ProtoMessage() {}
+
+func (x *Route) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_v1_agent_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Route.ProtoReflect.Descriptor instead.
+func (*Route) Descriptor() ([]byte, []int) {
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Route) GetIpv6() bool {
+	if x != nil {
+		return x.Ipv6
+	}
+	return false
+}
+
+func (x *Route) GetDestination() []byte {
+	if x != nil {
+		return x.Destination
+	}
+	return nil
+}
+
+func (x *Route) GetPrefix() uint32 {
+	if x != nil {
+		return x.Prefix
+	}
+	return 0
+}
+
+func (x *Route) GetGateway() []byte {
+	if x != nil {
+		return x.Gateway
+	}
+	return nil
+}
+
+func (x *Route) GetSource() []byte {
+	if x != nil {
+		return x.Source
+	}
+	return nil
+}
+
+func (x *Route) GetScope() uint32 {
+	if x != nil {
+		return x.Scope
+	}
+	return 0
+}
+
+func (x *Route) GetProtocol() uint32 {
+	if x != nil {
+		return x.Protocol
+	}
+	return 0
+}
+
+func (x *Route) GetPriority() uint32 {
+	if x != nil {
+		return x.Priority
+	}
+	return 0
+}
+
+func (x *Route) GetMtu() uint32 {
+	if x != nil {
+		return x.Mtu
+	}
+	return 0
+}
+
+func (x *Route) GetOnLink() bool {
+	if x != nil {
+		return x.OnLink
+	}
+	return false
+}
+
+type Neighbour struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ip            []byte                 `protobuf:"bytes,1,opt,name=ip,proto3" json:"ip,omitempty"`
+	Mac           []byte                 `protobuf:"bytes,2,opt,name=mac,proto3" json:"mac,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Neighbour) Reset() {
+	*x = Neighbour{}
+	mi := &file_agent_v1_agent_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Neighbour) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Neighbour) ProtoMessage() {}
+
+func (x *Neighbour) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_v1_agent_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Neighbour.ProtoReflect.Descriptor instead.
+func (*Neighbour) Descriptor() ([]byte, []int) {
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Neighbour) GetIp() []byte {
+	if x != nil {
+		return x.Ip
+	}
+	return nil
+}
+
+func (x *Neighbour) GetMac() []byte {
+	if x != nil {
+		return x.Mac
+	}
+	return nil
+}
+
 // Stdio says how a process is connected. A port is where the host listens for
 // that stream; 0 is none.
 type Stdio struct {
@@ -172,7 +553,7 @@ type Stdio struct {
 
 func (x *Stdio) Reset() {
 	*x = Stdio{}
-	mi := &file_agent_v1_agent_proto_msgTypes[3]
+	mi := &file_agent_v1_agent_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -184,7 +565,7 @@ func (x *Stdio) String() string {
 func (*Stdio) ProtoMessage() {}
 
 func (x *Stdio) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[3]
+	mi := &file_agent_v1_agent_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -197,7 +578,7 @@ func (x *Stdio) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stdio.ProtoReflect.Descriptor instead.
 func (*Stdio) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{3}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Stdio) GetStdin() uint32 {
@@ -241,7 +622,7 @@ type Root struct {
 
 func (x *Root) Reset() {
 	*x = Root{}
-	mi := &file_agent_v1_agent_proto_msgTypes[4]
+	mi := &file_agent_v1_agent_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -253,7 +634,7 @@ func (x *Root) String() string {
 func (*Root) ProtoMessage() {}
 
 func (x *Root) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[4]
+	mi := &file_agent_v1_agent_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -266,7 +647,7 @@ func (x *Root) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Root.ProtoReflect.Descriptor instead.
 func (*Root) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{4}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Root) GetTag() string {
@@ -296,7 +677,7 @@ type CreateRequest struct {
 
 func (x *CreateRequest) Reset() {
 	*x = CreateRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[5]
+	mi := &file_agent_v1_agent_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -308,7 +689,7 @@ func (x *CreateRequest) String() string {
 func (*CreateRequest) ProtoMessage() {}
 
 func (x *CreateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[5]
+	mi := &file_agent_v1_agent_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -321,7 +702,7 @@ func (x *CreateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateRequest.ProtoReflect.Descriptor instead.
 func (*CreateRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{5}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *CreateRequest) GetContainer() string {
@@ -362,7 +743,7 @@ type CreateResponse struct {
 
 func (x *CreateResponse) Reset() {
 	*x = CreateResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[6]
+	mi := &file_agent_v1_agent_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -374,7 +755,7 @@ func (x *CreateResponse) String() string {
 func (*CreateResponse) ProtoMessage() {}
 
 func (x *CreateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[6]
+	mi := &file_agent_v1_agent_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -387,7 +768,7 @@ func (x *CreateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateResponse.ProtoReflect.Descriptor instead.
 func (*CreateResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{6}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CreateResponse) GetPid() uint32 {
@@ -406,7 +787,7 @@ type ContainerRequest struct {
 
 func (x *ContainerRequest) Reset() {
 	*x = ContainerRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[7]
+	mi := &file_agent_v1_agent_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -418,7 +799,7 @@ func (x *ContainerRequest) String() string {
 func (*ContainerRequest) ProtoMessage() {}
 
 func (x *ContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[7]
+	mi := &file_agent_v1_agent_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -431,7 +812,7 @@ func (x *ContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContainerRequest.ProtoReflect.Descriptor instead.
 func (*ContainerRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{7}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ContainerRequest) GetContainer() string {
@@ -452,7 +833,7 @@ type ProcessRequest struct {
 
 func (x *ProcessRequest) Reset() {
 	*x = ProcessRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[8]
+	mi := &file_agent_v1_agent_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -464,7 +845,7 @@ func (x *ProcessRequest) String() string {
 func (*ProcessRequest) ProtoMessage() {}
 
 func (x *ProcessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[8]
+	mi := &file_agent_v1_agent_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -477,7 +858,7 @@ func (x *ProcessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcessRequest.ProtoReflect.Descriptor instead.
 func (*ProcessRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{8}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ProcessRequest) GetContainer() string {
@@ -507,7 +888,7 @@ type ExecRequest struct {
 
 func (x *ExecRequest) Reset() {
 	*x = ExecRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[9]
+	mi := &file_agent_v1_agent_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -519,7 +900,7 @@ func (x *ExecRequest) String() string {
 func (*ExecRequest) ProtoMessage() {}
 
 func (x *ExecRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[9]
+	mi := &file_agent_v1_agent_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -532,7 +913,7 @@ func (x *ExecRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest.ProtoReflect.Descriptor instead.
 func (*ExecRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{9}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ExecRequest) GetContainer() string {
@@ -572,7 +953,7 @@ type StartResponse struct {
 
 func (x *StartResponse) Reset() {
 	*x = StartResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[10]
+	mi := &file_agent_v1_agent_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -584,7 +965,7 @@ func (x *StartResponse) String() string {
 func (*StartResponse) ProtoMessage() {}
 
 func (x *StartResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[10]
+	mi := &file_agent_v1_agent_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -597,7 +978,7 @@ func (x *StartResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartResponse.ProtoReflect.Descriptor instead.
 func (*StartResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{10}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *StartResponse) GetPid() uint32 {
@@ -623,7 +1004,7 @@ type WaitResponse struct {
 
 func (x *WaitResponse) Reset() {
 	*x = WaitResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[11]
+	mi := &file_agent_v1_agent_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -635,7 +1016,7 @@ func (x *WaitResponse) String() string {
 func (*WaitResponse) ProtoMessage() {}
 
 func (x *WaitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[11]
+	mi := &file_agent_v1_agent_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -648,7 +1029,7 @@ func (x *WaitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitResponse.ProtoReflect.Descriptor instead.
 func (*WaitResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{11}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *WaitResponse) GetStatus() uint32 {
@@ -691,7 +1072,7 @@ type KillRequest struct {
 
 func (x *KillRequest) Reset() {
 	*x = KillRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[12]
+	mi := &file_agent_v1_agent_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -703,7 +1084,7 @@ func (x *KillRequest) String() string {
 func (*KillRequest) ProtoMessage() {}
 
 func (x *KillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[12]
+	mi := &file_agent_v1_agent_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -716,7 +1097,7 @@ func (x *KillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillRequest.ProtoReflect.Descriptor instead.
 func (*KillRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{12}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *KillRequest) GetContainer() string {
@@ -759,7 +1140,7 @@ type ResizePtyRequest struct {
 
 func (x *ResizePtyRequest) Reset() {
 	*x = ResizePtyRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[13]
+	mi := &file_agent_v1_agent_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -771,7 +1152,7 @@ func (x *ResizePtyRequest) String() string {
 func (*ResizePtyRequest) ProtoMessage() {}
 
 func (x *ResizePtyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[13]
+	mi := &file_agent_v1_agent_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -784,7 +1165,7 @@ func (x *ResizePtyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizePtyRequest.ProtoReflect.Descriptor instead.
 func (*ResizePtyRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{13}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ResizePtyRequest) GetContainer() string {
@@ -826,7 +1207,7 @@ type UpdateRequest struct {
 
 func (x *UpdateRequest) Reset() {
 	*x = UpdateRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[14]
+	mi := &file_agent_v1_agent_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -838,7 +1219,7 @@ func (x *UpdateRequest) String() string {
 func (*UpdateRequest) ProtoMessage() {}
 
 func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[14]
+	mi := &file_agent_v1_agent_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -851,7 +1232,7 @@ func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateRequest.ProtoReflect.Descriptor instead.
 func (*UpdateRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{14}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *UpdateRequest) GetContainer() string {
@@ -877,7 +1258,7 @@ type PidsResponse struct {
 
 func (x *PidsResponse) Reset() {
 	*x = PidsResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[15]
+	mi := &file_agent_v1_agent_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -889,7 +1270,7 @@ func (x *PidsResponse) String() string {
 func (*PidsResponse) ProtoMessage() {}
 
 func (x *PidsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[15]
+	mi := &file_agent_v1_agent_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -902,7 +1283,7 @@ func (x *PidsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PidsResponse.ProtoReflect.Descriptor instead.
 func (*PidsResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{15}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *PidsResponse) GetProcesses() []*PidsResponse_Process {
@@ -923,7 +1304,7 @@ type StatsResponse struct {
 
 func (x *StatsResponse) Reset() {
 	*x = StatsResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[16]
+	mi := &file_agent_v1_agent_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -935,7 +1316,7 @@ func (x *StatsResponse) String() string {
 func (*StatsResponse) ProtoMessage() {}
 
 func (x *StatsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[16]
+	mi := &file_agent_v1_agent_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -948,7 +1329,7 @@ func (x *StatsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatsResponse.ProtoReflect.Descriptor instead.
 func (*StatsResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{16}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *StatsResponse) GetFiles() map[string]string {
@@ -968,7 +1349,7 @@ type WaitOOMRequest struct {
 
 func (x *WaitOOMRequest) Reset() {
 	*x = WaitOOMRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[17]
+	mi := &file_agent_v1_agent_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -980,7 +1361,7 @@ func (x *WaitOOMRequest) String() string {
 func (*WaitOOMRequest) ProtoMessage() {}
 
 func (x *WaitOOMRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[17]
+	mi := &file_agent_v1_agent_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -993,7 +1374,7 @@ func (x *WaitOOMRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitOOMRequest.ProtoReflect.Descriptor instead.
 func (*WaitOOMRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{17}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *WaitOOMRequest) GetContainer() string {
@@ -1019,7 +1400,7 @@ type WaitOOMResponse struct {
 
 func (x *WaitOOMResponse) Reset() {
 	*x = WaitOOMResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[18]
+	mi := &file_agent_v1_agent_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1031,7 +1412,7 @@ func (x *WaitOOMResponse) String() string {
 func (*WaitOOMResponse) ProtoMessage() {}
 
 func (x *WaitOOMResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[18]
+	mi := &file_agent_v1_agent_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1044,7 +1425,7 @@ func (x *WaitOOMResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitOOMResponse.ProtoReflect.Descriptor instead.
 func (*WaitOOMResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{18}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *WaitOOMResponse) GetKills() uint64 {
@@ -1065,7 +1446,7 @@ type PidsResponse_Process struct {
 
 func (x *PidsResponse_Process) Reset() {
 	*x = PidsResponse_Process{}
-	mi := &file_agent_v1_agent_proto_msgTypes[19]
+	mi := &file_agent_v1_agent_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1077,7 +1458,7 @@ func (x *PidsResponse_Process) String() string {
 func (*PidsResponse_Process) ProtoMessage() {}
 
 func (x *PidsResponse_Process) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[19]
+	mi := &file_agent_v1_agent_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1090,7 +1471,7 @@ func (x *PidsResponse_Process) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PidsResponse_Process.ProtoReflect.Descriptor instead.
 func (*PidsResponse_Process) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{15, 0}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{20, 0}
 }
 
 func (x *PidsResponse_Process) GetPid() uint32 {
@@ -1116,7 +1497,41 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\fHelloRequest\x12\x1a\n" +
 	"\bhostname\x18\x01 \x01(\tR\bhostname\"'\n" +
 	"\rHelloResponse\x12\x16\n" +
-	"\x06kernel\x18\x01 \x01(\tR\x06kernel\"i\n" +
+	"\x06kernel\x18\x01 \x01(\tR\x06kernel\"N\n" +
+	"\x0eNetworkRequest\x12<\n" +
+	"\n" +
+	"interfaces\x18\x01 \x03(\v2\x1c.paracell.agent.v1.InterfaceR\n" +
+	"interfaces\"\xed\x01\n" +
+	"\tInterface\x12\x10\n" +
+	"\x03mac\x18\x01 \x01(\fR\x03mac\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x10\n" +
+	"\x03mtu\x18\x03 \x01(\rR\x03mtu\x128\n" +
+	"\taddresses\x18\x04 \x03(\v2\x1a.paracell.agent.v1.AddressR\taddresses\x120\n" +
+	"\x06routes\x18\x05 \x03(\v2\x18.paracell.agent.v1.RouteR\x06routes\x12<\n" +
+	"\n" +
+	"neighbours\x18\x06 \x03(\v2\x1c.paracell.agent.v1.NeighbourR\n" +
+	"neighbours\"\x8d\x01\n" +
+	"\aAddress\x12\x0e\n" +
+	"\x02ip\x18\x01 \x01(\fR\x02ip\x12\x16\n" +
+	"\x06prefix\x18\x02 \x01(\rR\x06prefix\x12\x1c\n" +
+	"\tbroadcast\x18\x03 \x01(\fR\tbroadcast\x12\x14\n" +
+	"\x05scope\x18\x04 \x01(\rR\x05scope\x12&\n" +
+	"\x0fno_prefix_route\x18\x05 \x01(\bR\rnoPrefixRoute\"\x80\x02\n" +
+	"\x05Route\x12\x12\n" +
+	"\x04ipv6\x18\x01 \x01(\bR\x04ipv6\x12 \n" +
+	"\vdestination\x18\x02 \x01(\fR\vdestination\x12\x16\n" +
+	"\x06prefix\x18\x03 \x01(\rR\x06prefix\x12\x18\n" +
+	"\agateway\x18\x04 \x01(\fR\agateway\x12\x16\n" +
+	"\x06source\x18\x05 \x01(\fR\x06source\x12\x14\n" +
+	"\x05scope\x18\x06 \x01(\rR\x05scope\x12\x1a\n" +
+	"\bprotocol\x18\a \x01(\rR\bprotocol\x12\x1a\n" +
+	"\bpriority\x18\b \x01(\rR\bpriority\x12\x10\n" +
+	"\x03mtu\x18\t \x01(\rR\x03mtu\x12\x17\n" +
+	"\aon_link\x18\n" +
+	" \x01(\bR\x06onLink\"-\n" +
+	"\tNeighbour\x12\x0e\n" +
+	"\x02ip\x18\x01 \x01(\fR\x02ip\x12\x10\n" +
+	"\x03mac\x18\x02 \x01(\fR\x03mac\"i\n" +
 	"\x05Stdio\x12\x14\n" +
 	"\x05stdin\x18\x01 \x01(\rR\x05stdin\x12\x16\n" +
 	"\x06stdout\x18\x02 \x01(\rR\x06stdout\x12\x16\n" +
@@ -1177,9 +1592,10 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\tcontainer\x18\x01 \x01(\tR\tcontainer\x12\x12\n" +
 	"\x04seen\x18\x02 \x01(\x04R\x04seen\"'\n" +
 	"\x0fWaitOOMResponse\x12\x14\n" +
-	"\x05kills\x18\x01 \x01(\x04R\x05kills2\xda\b\n" +
+	"\x05kills\x18\x01 \x01(\x04R\x05kills2\xa2\t\n" +
 	"\x05Agent\x12J\n" +
-	"\x05Hello\x12\x1f.paracell.agent.v1.HelloRequest\x1a .paracell.agent.v1.HelloResponse\x12M\n" +
+	"\x05Hello\x12\x1f.paracell.agent.v1.HelloRequest\x1a .paracell.agent.v1.HelloResponse\x12F\n" +
+	"\aNetwork\x12!.paracell.agent.v1.NetworkRequest\x1a\x18.paracell.agent.v1.Empty\x12M\n" +
 	"\x06Create\x12 .paracell.agent.v1.CreateRequest\x1a!.paracell.agent.v1.CreateResponse\x12@\n" +
 	"\x04Exec\x12\x1e.paracell.agent.v1.ExecRequest\x1a\x18.paracell.agent.v1.Empty\x12L\n" +
 	"\x05Start\x12!.paracell.agent.v1.ProcessRequest\x1a .paracell.agent.v1.StartResponse\x12J\n" +
@@ -1207,71 +1623,82 @@ func file_agent_v1_agent_proto_rawDescGZIP() []byte {
 	return file_agent_v1_agent_proto_rawDescData
 }
 
-var file_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_agent_v1_agent_proto_goTypes = []any{
 	(*Empty)(nil),                // 0: paracell.agent.v1.Empty
 	(*HelloRequest)(nil),         // 1: paracell.agent.v1.HelloRequest
 	(*HelloResponse)(nil),        // 2: paracell.agent.v1.HelloResponse
-	(*Stdio)(nil),                // 3: paracell.agent.v1.Stdio
-	(*Root)(nil),                 // 4: paracell.agent.v1.Root
-	(*CreateRequest)(nil),        // 5: paracell.agent.v1.CreateRequest
-	(*CreateResponse)(nil),       // 6: paracell.agent.v1.CreateResponse
-	(*ContainerRequest)(nil),     // 7: paracell.agent.v1.ContainerRequest
-	(*ProcessRequest)(nil),       // 8: paracell.agent.v1.ProcessRequest
-	(*ExecRequest)(nil),          // 9: paracell.agent.v1.ExecRequest
-	(*StartResponse)(nil),        // 10: paracell.agent.v1.StartResponse
-	(*WaitResponse)(nil),         // 11: paracell.agent.v1.WaitResponse
-	(*KillRequest)(nil),          // 12: paracell.agent.v1.KillRequest
-	(*ResizePtyRequest)(nil),     // 13: paracell.agent.v1.ResizePtyRequest
-	(*UpdateRequest)(nil),        // 14: paracell.agent.v1.UpdateRequest
-	(*PidsResponse)(nil),         // 15: paracell.agent.v1.PidsResponse
-	(*StatsResponse)(nil),        // 16: paracell.agent.v1.StatsResponse
-	(*WaitOOMRequest)(nil),       // 17: paracell.agent.v1.WaitOOMRequest
-	(*WaitOOMResponse)(nil),      // 18: paracell.agent.v1.WaitOOMResponse
-	(*PidsResponse_Process)(nil), // 19: paracell.agent.v1.PidsResponse.Process
-	nil,                          // 20: paracell.agent.v1.StatsResponse.FilesEntry
+	(*NetworkRequest)(nil),       // 3: paracell.agent.v1.NetworkRequest
+	(*Interface)(nil),            // 4: paracell.agent.v1.Interface
+	(*Address)(nil),              // 5: paracell.agent.v1.Address
+	(*Route)(nil),                // 6: paracell.agent.v1.Route
+	(*Neighbour)(nil),            // 7: paracell.agent.v1.Neighbour
+	(*Stdio)(nil),                // 8: paracell.agent.v1.Stdio
+	(*Root)(nil),                 // 9: paracell.agent.v1.Root
+	(*CreateRequest)(nil),        // 10: paracell.agent.v1.CreateRequest
+	(*CreateResponse)(nil),       // 11: paracell.agent.v1.CreateResponse
+	(*ContainerRequest)(nil),     // 12: paracell.agent.v1.ContainerRequest
+	(*ProcessRequest)(nil),       // 13: paracell.agent.v1.ProcessRequest
+	(*ExecRequest)(nil),          // 14: paracell.agent.v1.ExecRequest
+	(*StartResponse)(nil),        // 15: paracell.agent.v1.StartResponse
+	(*WaitResponse)(nil),         // 16: paracell.agent.v1.WaitResponse
+	(*KillRequest)(nil),          // 17: paracell.agent.v1.KillRequest
+	(*ResizePtyRequest)(nil),     // 18: paracell.agent.v1.ResizePtyRequest
+	(*UpdateRequest)(nil),        // 19: paracell.agent.v1.UpdateRequest
+	(*PidsResponse)(nil),         // 20: paracell.agent.v1.PidsResponse
+	(*StatsResponse)(nil),        // 21: paracell.agent.v1.StatsResponse
+	(*WaitOOMRequest)(nil),       // 22: paracell.agent.v1.WaitOOMRequest
+	(*WaitOOMResponse)(nil),      // 23: paracell.agent.v1.WaitOOMResponse
+	(*PidsResponse_Process)(nil), // 24: paracell.agent.v1.PidsResponse.Process
+	nil,                          // 25: paracell.agent.v1.StatsResponse.FilesEntry
 }
 var file_agent_v1_agent_proto_depIdxs = []int32{
-	4,  // 0: paracell.agent.v1.CreateRequest.root:type_name -> paracell.agent.v1.Root
-	3,  // 1: paracell.agent.v1.CreateRequest.stdio:type_name -> paracell.agent.v1.Stdio
-	3,  // 2: paracell.agent.v1.ExecRequest.stdio:type_name -> paracell.agent.v1.Stdio
-	19, // 3: paracell.agent.v1.PidsResponse.processes:type_name -> paracell.agent.v1.PidsResponse.Process
-	20, // 4: paracell.agent.v1.StatsResponse.files:type_name -> paracell.agent.v1.StatsResponse.FilesEntry
-	1,  // 5: paracell.agent.v1.Agent.Hello:input_type -> paracell.agent.v1.HelloRequest
-	5,  // 6: paracell.agent.v1.Agent.Create:input_type -> paracell.agent.v1.CreateRequest
-	9,  // 7: paracell.agent.v1.Agent.Exec:input_type -> paracell.agent.v1.ExecRequest
-	8,  // 8: paracell.agent.v1.Agent.Start:input_type -> paracell.agent.v1.ProcessRequest
-	8,  // 9: paracell.agent.v1.Agent.Wait:input_type -> paracell.agent.v1.ProcessRequest
-	12, // 10: paracell.agent.v1.Agent.Kill:input_type -> paracell.agent.v1.KillRequest
-	8,  // 11: paracell.agent.v1.Agent.Delete:input_type -> paracell.agent.v1.ProcessRequest
-	13, // 12: paracell.agent.v1.Agent.ResizePty:input_type -> paracell.agent.v1.ResizePtyRequest
-	7,  // 13: paracell.agent.v1.Agent.Pause:input_type -> paracell.agent.v1.ContainerRequest
-	7,  // 14: paracell.agent.v1.Agent.Resume:input_type -> paracell.agent.v1.ContainerRequest
-	14, // 15: paracell.agent.v1.Agent.Update:input_type -> paracell.agent.v1.UpdateRequest
-	7,  // 16: paracell.agent.v1.Agent.Pids:input_type -> paracell.agent.v1.ContainerRequest
-	7,  // 17: paracell.agent.v1.Agent.Stats:input_type -> paracell.agent.v1.ContainerRequest
-	17, // 18: paracell.agent.v1.Agent.WaitOOM:input_type -> paracell.agent.v1.WaitOOMRequest
-	0,  // 19: paracell.agent.v1.Agent.Shutdown:input_type -> paracell.agent.v1.Empty
-	2,  // 20: paracell.agent.v1.Agent.Hello:output_type -> paracell.agent.v1.HelloResponse
-	6,  // 21: paracell.agent.v1.Agent.Create:output_type -> paracell.agent.v1.CreateResponse
-	0,  // 22: paracell.agent.v1.Agent.Exec:output_type -> paracell.agent.v1.Empty
-	10, // 23: paracell.agent.v1.Agent.Start:output_type -> paracell.agent.v1.StartResponse
-	11, // 24: paracell.agent.v1.Agent.Wait:output_type -> paracell.agent.v1.WaitResponse
-	0,  // 25: paracell.agent.v1.Agent.Kill:output_type -> paracell.agent.v1.Empty
-	0,  // 26: paracell.agent.v1.Agent.Delete:output_type -> paracell.agent.v1.Empty
-	0,  // 27: paracell.agent.v1.Agent.ResizePty:output_type -> paracell.agent.v1.Empty
-	0,  // 28: paracell.agent.v1.Agent.Pause:output_type -> paracell.agent.v1.Empty
-	0,  // 29: paracell.agent.v1.Agent.Resume:output_type -> paracell.agent.v1.Empty
-	0,  // 30: paracell.agent.v1.Agent.Update:output_type -> paracell.agent.v1.Empty
-	15, // 31: paracell.agent.v1.Agent.Pids:output_type -> paracell.agent.v1.PidsResponse
-	16, // 32: paracell.agent.v1.Agent.Stats:output_type -> paracell.agent.v1.StatsResponse
-	18, // 33: paracell.agent.v1.Agent.WaitOOM:output_type -> paracell.agent.v1.WaitOOMResponse
-	0,  // 34: paracell.agent.v1.Agent.Shutdown:output_type -> paracell.agent.v1.Empty
-	20, // [20:35] is the sub-list for method output_type
-	5,  // [5:20] is the sub-list for method input_type
-	5,  // [5:5] is the sub-list for extension type_name
-	5,  // [5:5] is the sub-list for extension extendee
-	0,  // [0:5] is the sub-list for field type_name
+	4,  // 0: paracell.agent.v1.NetworkRequest.interfaces:type_name -> paracell.agent.v1.Interface
+	5,  // 1: paracell.agent.v1.Interface.addresses:type_name -> paracell.agent.v1.Address
+	6,  // 2: paracell.agent.v1.Interface.routes:type_name -> paracell.agent.v1.Route
+	7,  // 3: paracell.agent.v1.Interface.neighbours:type_name -> paracell.agent.v1.Neighbour
+	9,  // 4: paracell.agent.v1.CreateRequest.root:type_name -> paracell.agent.v1.Root
+	8,  // 5: paracell.agent.v1.CreateRequest.stdio:type_name -> paracell.agent.v1.Stdio
+	8,  // 6: paracell.agent.v1.ExecRequest.stdio:type_name -> paracell.agent.v1.Stdio
+	24, // 7: paracell.agent.v1.PidsResponse.processes:type_name -> paracell.agent.v1.PidsResponse.Process
+	25, // 8: paracell.agent.v1.StatsResponse.files:type_name -> paracell.agent.v1.StatsResponse.FilesEntry
+	1,  // 9: paracell.agent.v1.Agent.Hello:input_type -> paracell.agent.v1.HelloRequest
+	3,  // 10: paracell.agent.v1.Agent.Network:input_type -> paracell.agent.v1.NetworkRequest
+	10, // 11: paracell.agent.v1.Agent.Create:input_type -> paracell.agent.v1.CreateRequest
+	14, // 12: paracell.agent.v1.Agent.Exec:input_type -> paracell.agent.v1.ExecRequest
+	13, // 13: paracell.agent.v1.Agent.Start:input_type -> paracell.agent.v1.ProcessRequest
+	13, // 14: paracell.agent.v1.Agent.Wait:input_type -> paracell.agent.v1.ProcessRequest
+	17, // 15: paracell.agent.v1.Agent.Kill:input_type -> paracell.agent.v1.KillRequest
+	13, // 16: paracell.agent.v1.Agent.Delete:input_type -> paracell.agent.v1.ProcessRequest
+	18, // 17: paracell.agent.v1.Agent.ResizePty:input_type -> paracell.agent.v1.ResizePtyRequest
+	12, // 18: paracell.agent.v1.Agent.Pause:input_type -> paracell.agent.v1.ContainerRequest
+	12, // 19: paracell.agent.v1.Agent.Resume:input_type -> paracell.agent.v1.ContainerRequest
+	19, // 20: paracell.agent.v1.Agent.Update:input_type -> paracell.agent.v1.UpdateRequest
+	12, // 21: paracell.agent.v1.Agent.Pids:input_type -> paracell.agent.v1.ContainerRequest
+	12, // 22: paracell.agent.v1.Agent.Stats:input_type -> paracell.agent.v1.ContainerRequest
+	22, // 23: paracell.agent.v1.Agent.WaitOOM:input_type -> paracell.agent.v1.WaitOOMRequest
+	0,  // 24: paracell.agent.v1.Agent.Shutdown:input_type -> paracell.agent.v1.Empty
+	2,  // 25: paracell.agent.v1.Agent.Hello:output_type -> paracell.agent.v1.HelloResponse
+	0,  // 26: paracell.agent.v1.Agent.Network:output_type -> paracell.agent.v1.Empty
+	11, // 27: paracell.agent.v1.Agent.Create:output_type -> paracell.agent.v1.CreateResponse
+	0,  // 28: paracell.agent.v1.Agent.Exec:output_type -> paracell.agent.v1.Empty
+	15, // 29: paracell.agent.v1.Agent.Start:output_type -> paracell.agent.v1.StartResponse
+	16, // 30: paracell.agent.v1.Agent.Wait:output_type -> paracell.agent.v1.WaitResponse
+	0,  // 31: paracell.agent.v1.Agent.Kill:output_type -> paracell.agent.v1.Empty
+	0,  // 32: paracell.agent.v1.Agent.Delete:output_type -> paracell.agent.v1.Empty
+	0,  // 33: paracell.agent.v1.Agent.ResizePty:output_type -> paracell.agent.v1.Empty
+	0,  // 34: paracell.agent.v1.Agent.Pause:output_type -> paracell.agent.v1.Empty
+	0,  // 35: paracell.agent.v1.Agent.Resume:output_type -> paracell.agent.v1.Empty
+	0,  // 36: paracell.agent.v1.Agent.Update:output_type -> paracell.agent.v1.Empty
+	20, // 37: paracell.agent.v1.Agent.Pids:output_type -> paracell.agent.v1.PidsResponse
+	21, // 38: paracell.agent.v1.Agent.Stats:output_type -> paracell.agent.v1.StatsResponse
+	23, // 39: paracell.agent.v1.Agent.WaitOOM:output_type -> paracell.agent.v1.WaitOOMResponse
+	0,  // 40: paracell.agent.v1.Agent.Shutdown:output_type -> paracell.agent.v1.Empty
+	25, // [25:41] is the sub-list for method output_type
+	9,  // [9:25] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_agent_v1_agent_proto_init() }
@@ -1285,7 +1712,7 @@ func file_agent_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_v1_agent_proto_rawDesc), len(file_agent_v1_agent_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   21,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -11,6 +11,7 @@ import (
 
 type AgentService interface {
 	Hello(context.Context, *HelloRequest) (*HelloResponse, error)
+	Network(context.Context, *NetworkRequest) (*Empty, error)
 	Create(context.Context, *CreateRequest) (*CreateResponse, error)
 	Exec(context.Context, *ExecRequest) (*Empty, error)
 	Start(context.Context, *ProcessRequest) (*StartResponse, error)
@@ -36,6 +37,13 @@ func RegisterAgentService(srv *ttrpc.Server, svc AgentService) {
 					return nil, err
 				}
 				return svc.Hello(ctx, &req)
+			},
+			"Network": func(ctx context.Context, unmarshal func(interface{}) error) (interface{}, error) {
+				var req NetworkRequest
+				if err := unmarshal(&req); err != nil {
+					return nil, err
+				}
+				return svc.Network(ctx, &req)
 			},
 			"Create": func(ctx context.Context, unmarshal func(interface{}) error) (interface{}, error) {
 				var req CreateRequest
@@ -152,6 +160,14 @@ func NewAgentClient(client *ttrpc.Client) AgentService {
 func (c *agentClient) Hello(ctx context.Context, req *HelloRequest) (*HelloResponse, error) {
 	var resp HelloResponse
 	if err := c.client.Call(ctx, "paracell.agent.v1.Agent", "Hello", req, &resp); err != nil {
+		return nil, err
+	}
+	return &resp, nil
+}
+
+func (c *agentClient) Network(ctx context.Context, req *NetworkRequest) (*Empty, error) {
+	var resp Empty
+	if err := c.client.Call(ctx, "paracell.agent.v1.Agent", "Network", req, &resp); err != nil {
 		return nil, err
 	}
 	return &resp, nil

@@ -12,7 +12,7 @@ const PortAgent = 1024
 // FirstStreamPort is the first port that the host uses for streams.
 const FirstStreamPort = 2048
 
-// Names of the virtio file systems of a cell with an agent.
+// Names in a cell with an agent.
 const (
 	// TagRoots has a directory per container that holds its root.
 	TagRoots = "roots"
@@ -20,4 +20,7 @@ const (
 	TagVolumes = "volumes"
 	// VolumesDir is where the agent mounts TagVolumes.
 	VolumesDir = "/run/paracell/volumes"
+	// PodNamespaces stands before the name of a namespace (as in /proc/PID/ns) in
+	// the path of one that is that of the cell's first container.
+	PodNamespaces = "/paracell/pod/ns"
 )

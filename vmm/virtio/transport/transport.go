@@ -45,8 +45,9 @@ type Options struct {
 
 // Transport carries the virtio devices of one cell.
 //
-// Add comes before the cell starts. Scan may be called by any goroutine. Close
-// comes before the memory is closed; the guest may still run.
+// Add and Scan may be called by any goroutine, and Add also while the cell runs:
+// then the guest has to be told to look. Close comes before the memory is closed;
+// the guest may still run.
 type Transport struct {
 	o Options
 
@@ -81,8 +82,10 @@ func (t *Transport) Add(name string, model virtio.Device) (int, error) {
 	sizes, config := model.QueueSizes(), model.Config()
 	var err error
 	switch {
+	case t.closed:
+		err = errors.New("the cell has ended")
 	case n >= len(t.o.Registers):
-		err = fmt.Errorf("a cell has at most %d devices", len(t.o.Registers))
+		err = fmt.Errorf("the cell has room for %d devices only", len(t.o.Registers))
 	case len(sizes) > abi.MaxQueues:
 		err = fmt.Errorf("%d queues, at most %d", len(sizes), abi.MaxQueues)
 	case len(config) > abi.ConfigSize:
@@ -96,7 +99,6 @@ func (t *Transport) Add(name string, model virtio.Device) (int, error) {
 		features: model.Features() | virtio.RingFeatures,
 	}
 	*d.regs = abi.VirtioDevice{
-		DeviceID:       model.Type(),
 		NumQueues:      uint32(len(sizes)),
 		DeviceFeatures: d.features,
 		ConfigSize:     uint32(len(config)),
@@ -109,6 +111,8 @@ func (t *Transport) Add(name string, model virtio.Device) (int, error) {
 	if c, ok := model.(virtio.ConfigChanger); ok {
 		c.OnConfigChange(func(config []byte) { t.setConfig(d, config) })
 	}
+	// Last: a guest that runs may look at any time.
+	atomic.StoreUint32(&d.regs.DeviceID, model.Type())
 	return n, nil
 }
 

@@ -5,7 +5,8 @@
  *
  * The host has filled in its half of every register block before the kernel
  * starts, so nothing here waits for the host but a reset of a device that was
- * in use.
+ * in use. A block that is a hole then can become a device later: whoever knows
+ * that it has writes to the parameter "rescan".
  */
 #define pr_fmt(fmt) "virtio-paracell: " fmt
 
@@ -14,6 +15,8 @@
 #include <linux/init.h>
 #include <linux/interrupt.h>
 #include <linux/io.h>
+#include <linux/moduleparam.h>
+#include <linux/mutex.h>
 #include <linux/reboot.h>
 #include <linux/slab.h>
 #include <linux/virtio.h>
@@ -36,6 +39,10 @@ struct paracell_vdev {
 };
 
 static struct device *paracell_bus;
+
+/* Serialises the search for devices, and guards what it has found. */
+static DEFINE_MUTEX(paracell_scan_lock);
+static DECLARE_BITMAP(paracell_known, PARACELL_MAX_DEVICES);
 
 static inline struct paracell_vdev *to_paracell_vdev(struct virtio_device *vdev)
 {
@@ -281,15 +288,18 @@ static void paracell_release(struct device *dev)
 	kfree(to_paracell_vdev(dev_to_virtio(dev)));
 }
 
-static int __init paracell_add(unsigned int index)
+static int paracell_add(unsigned int index)
 {
 	struct paracell_virtio_device *regs = &paracell_control->devices[index];
 	struct paracell_vdev *pv;
+	u32 id = READ_ONCE(regs->device_id);
 	int ret;
 
 	/* A hole in the numbering. */
-	if (!regs->device_id)
+	if (!id)
 		return 0;
+	/* The host writes the number last. */
+	virt_rmb();
 
 	pv = kzalloc(sizeof(*pv), GFP_KERNEL);
 	if (!pv)
@@ -300,30 +310,56 @@ static int __init paracell_add(unsigned int index)
 	pv->vdev.dev.parent = paracell_bus;
 	pv->vdev.dev.release = paracell_release;
 	pv->vdev.config = &paracell_config_ops;
-	pv->vdev.id.device = regs->device_id;
+	pv->vdev.id.device = id;
 	pv->vdev.id.vendor = VIRTIO_DEV_ANY_ID;
 
+	/* Also after an error: a second attempt would not fare better. */
+	__set_bit(index, paracell_known);
 	ret = register_virtio_device(&pv->vdev);
 	if (ret)
 		put_device(&pv->vdev.dev);
 	return ret;
 }
 
-static int __init paracell_virtio_init(void)
+/* Adds the devices that are not known yet; returns the last error. */
+static int paracell_scan(void)
 {
 	unsigned int i, n = min_t(u64, paracell_control->boot.num_devices, PARACELL_MAX_DEVICES);
-	int ret;
+	int ret, last = 0;
 
+	mutex_lock(&paracell_scan_lock);
+	for_each_clear_bit(i, paracell_known, n) {
+		ret = paracell_add(i);
+		if (ret) {
+			pr_err("device %u (type %u): error %d\n", i,
+			       paracell_control->devices[i].device_id, ret);
+			last = ret;
+		}
+	}
+	mutex_unlock(&paracell_scan_lock);
+	return last;
+}
+
+static int paracell_rescan(const char *val, const struct kernel_param *kp)
+{
+	/* On the kernel command line it would come before the bus. */
+	if (IS_ERR_OR_NULL(paracell_bus))
+		return -ENODEV;
+	return paracell_scan();
+}
+
+static const struct kernel_param_ops paracell_rescan_ops = {
+	.flags = KERNEL_PARAM_OPS_FL_NOARG,
+	.set = paracell_rescan,
+};
+module_param_cb(rescan, &paracell_rescan_ops, NULL, 0200);
+
+static int __init paracell_virtio_init(void)
+{
 	paracell_bus = root_device_register("paracell");
 	if (IS_ERR(paracell_bus))
 		return PTR_ERR(paracell_bus);
-
-	for (i = 0; i < n; i++) {
-		ret = paracell_add(i);
-		if (ret)
-			pr_err("device %u (type %u): error %d\n", i,
-			       paracell_control->devices[i].device_id, ret);
-	}
+	paracell_scan();
 	return 0;
 }
 subsys_initcall(paracell_virtio_init);
