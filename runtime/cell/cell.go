@@ -180,7 +180,7 @@ func (c *Cell) Close() error {
 
 // kernelCmdline is the command line of the guest kernel.
 func kernelCmdline(spec config.Cell) string {
-	var args []string
+	args := []string{"dummy.numdummies=0"} // a new network has no interface but lo
 	if spec.Initramfs == "" {
 		args = append(args, "rdinit=/"+boot.InitPath)
 	}

@@ -118,3 +118,6 @@ func (n *Namespace) Do(f func() error) error {
 
 // Close gives the file back; a namespace that nobody else holds goes away.
 func (n *Namespace) Close() error { return n.file.Close() }
+
+// Fd is the open file of the namespace.
+func (n *Namespace) Fd() int { return int(n.file.Fd()) }

@@ -40,11 +40,14 @@ func (s *Sandbox) join(b *bundle.Bundle) error {
 			return err
 		}
 		s.net.ns, s.net.known = ns, map[string]bool{}
-		b.ShareNetwork()
-		if b.NetworkPath == "" {
-			return nil
+		if b.NetworkPath != "" {
+			if err := s.connectLocked(s.ctx); err != nil {
+				s.net.ns = nil
+				return errors.Join(err, ns.Close())
+			}
 		}
-		return s.connectLocked(s.ctx)
+		b.ShareNetwork()
+		return nil
 	}
 	if b.NetworkPath == "" {
 		return nil

@@ -176,6 +176,12 @@ func (s *Sandbox) Add(id string, b *bundle.Bundle) (*agent.Root, error) {
 	if err := s.cell.AddRoot(id, b.Rootfs); err != nil {
 		return nil, fmt.Errorf("root file system of container %s: %w", id, err)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.volumes == nil {
+		s.volumes = map[string][]string{}
+	}
+	s.volumes[id] = nil // there is something to remove
 	for _, v := range b.Volumes {
 		dir := v.Source
 		if v.File {
@@ -187,28 +193,25 @@ func (s *Sandbox) Add(id string, b *bundle.Bundle) (*agent.Root, error) {
 		if err := s.cell.AddVolume(v.Name, dir, v.ReadOnly); err != nil {
 			return nil, fmt.Errorf("volume %s: %w", v.Source, err)
 		}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.volumes == nil {
-		s.volumes = map[string][]string{}
-	}
-	for _, v := range b.Volumes {
 		s.volumes[id] = append(s.volumes[id], v.Name)
 	}
 	return &agent.Root{Tag: agent.TagRoots, Path: id}, nil
 }
 
-// Remove takes the files of a container away, so that they can be unmounted.
+// Remove takes away what Add has added, also an Add that failed, so that it can
+// be unmounted.
 func (s *Sandbox) Remove(id string) error {
 	s.mu.Lock()
-	volumes := s.volumes[id]
+	volumes, added := s.volumes[id]
 	delete(s.volumes, id)
 	s.mu.Unlock()
 	select {
 	case <-s.ended:
 		return nil // its devices are closed
 	default:
+	}
+	if !added {
+		return nil
 	}
 	err := s.cell.RemoveRoot(id)
 	for _, v := range volumes {
