@@ -11,7 +11,10 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -33,7 +36,44 @@ func run(t *testing.T, d *daemon.Daemon, h *testnet.Host, name, script string) s
 func ctrRun(t *testing.T, d *daemon.Daemon, h *testnet.Host, name, script string) (out, errOut string, err error) {
 	t.Helper()
 	return d.CTR(t, "", "run", "--rm", "--runtime", daemon.Runtime, "--with-ns", "network:"+h.Path,
+		"--mount", "type=bind,src="+echoProgram(t)+",dst=/udpecho,options=bind:ro",
 		daemon.Image, name, "/bin/sh", "-c", script)
+}
+
+var built struct {
+	sync.Once
+	path string
+	err  error
+}
+
+// echoProgram builds testdata/udpecho.go: busybox serves no UDP.
+func echoProgram(t *testing.T) string {
+	t.Helper()
+	built.Do(func() {
+		dir, err := os.MkdirTemp("", "udpecho-")
+		if err != nil {
+			built.err = err
+			return
+		}
+		built.path = filepath.Join(dir, "udpecho")
+		cmd := exec.Command("go", "build", "-o", built.path, "testdata/udpecho.go")
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			built.err = fmt.Errorf("%w\n%s", err, out)
+		}
+	})
+	if built.err != nil {
+		t.Fatal(built.err)
+	}
+	return built.path
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if built.path != "" {
+		os.RemoveAll(filepath.Dir(built.path))
+	}
+	os.Exit(code)
 }
 
 // begin is run in the background; the function that it returns waits for the end.
@@ -155,7 +195,7 @@ func TestNetwork(t *testing.T) {
 	})
 
 	t.Run("in", func(t *testing.T) {
-		wait := begin(t, d, h, "in", "udpsvd 0 82 cat & nc -l -p 80 -e /bin/cat; nc -l -p 81 -e /bin/cat")
+		wait := begin(t, d, h, "in", "/udpecho :82 & nc -l -p 80 -e /bin/cat; nc -l -p 81 -e /bin/cat")
 		for _, address := range []string{net.JoinHostPort(h.IP, "80"), net.JoinHostPort(h.IP6, "81")} {
 			c := dial(t, n, address)
 			if _, err := io.WriteString(c, "hello\n"); err != nil {

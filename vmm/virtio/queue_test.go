@@ -46,6 +46,28 @@ func TestQueueCarriesBuffers(t *testing.T) {
 	}
 }
 
+// Chains that belong together become visible together.
+func TestPushAll(t *testing.T) {
+	m := virtiotest.NewMachine(t, 1<<20)
+	q := virtiotest.NewQueue(t, m, 8, noFeatures)
+	var used []virtio.Used
+	var c virtio.Chain
+	for i := range 3 {
+		q.Add(nil, 10)
+		if !q.Device.Pop(&c) {
+			t.Fatal(q.Err())
+		}
+		used = append(used, virtio.Used{Head: c.Head, Written: i})
+	}
+	q.Device.PushAll(used)
+	q.Device.Signal()
+	for i, want := range used {
+		if head, data := q.Wait(); head != want.Head || len(data) != want.Written {
+			t.Errorf("chain %d: head %d with %d bytes, want %+v", i, head, len(data), want)
+		}
+	}
+}
+
 func TestQueueIndexWraps(t *testing.T) {
 	m := virtiotest.NewMachine(t, 1<<20)
 	q := virtiotest.NewQueue(t, m, 2, noFeatures)

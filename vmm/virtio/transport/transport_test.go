@@ -218,3 +218,33 @@ func TestAddRefuses(t *testing.T) {
 		t.Error("wrong count")
 	}
 }
+
+// A hole becomes a device while the guest runs.
+func TestAddLater(t *testing.T) {
+	c := newCell(t)
+	if c.regs[1].DeviceID != 0 {
+		t.Fatal("the second block is in use")
+	}
+	// Whatever the guest has written there before does not count.
+	c.regs[1].DriverStatus, c.regs[1].NotifyQueues = 4, 1
+	c.t.Scan()
+	later := &fake{}
+	n, err := c.t.Add("later", later)
+	if err != nil || n != 1 {
+		t.Fatalf("device %d: %v", n, err)
+	}
+	if r := &c.regs[1]; r.DeviceID != later.Type() || r.NumQueues != 2 || r.DriverStatus != 0 {
+		t.Errorf("registers %+v", c.regs[1])
+	}
+	c.t.Scan()
+	if later.activated != 0 {
+		t.Error("the device was activated without a driver")
+	}
+	if err := c.t.Close(); err != nil {
+		t.Error(err)
+	}
+	late := &fake{}
+	if _, err := c.t.Add("too late", late); err == nil || late.closed != 1 {
+		t.Errorf("added to a cell that has ended: %v, closed %d times", err, late.closed)
+	}
+}
