@@ -66,6 +66,8 @@ layer)
 	root=$dir/root-$name
 	# No package may start its service.
 	printf '#!/bin/sh\nexit 101\n' >"$dir/control/usr/sbin/policy-rc.d"
+	# Packages make links in folders of the documentation that is left out.
+	mkdir -p "$dir"/control/usr/share/man/man{1..8}
 	chmod 755 "$dir/control/usr/sbin/policy-rc.d"
 	mount -t overlay overlay -o "lowerdir=$dir/control:$dir/base,upperdir=$upper,workdir=$dir/work-$name" "$root"
 	mount -t proc proc "$root/proc"

@@ -112,6 +112,7 @@ func Build(ctx context.Context, log io.Writer, names ...string) (*Set, error) {
 		return nil, err
 	}
 	defer unlock()
+	b.forget()
 	s := &Set{dir: b.dir}
 	var missing []image
 	for _, name := range names {
@@ -151,6 +152,19 @@ func Build(ctx context.Context, log io.Writer, names ...string) (*Set, error) {
 		p.layers = append(p.layers, l)
 	}
 	return s, nil
+}
+
+// forget removes what other versions of this package have made and nothing has
+// used for a week.
+func (b *builder) forget() {
+	now := time.Now()
+	_ = os.Chtimes(filepath.Join(b.dir, "lock"), now, now)
+	locks, _ := filepath.Glob(filepath.Join(filepath.Dir(b.dir), "*", "lock"))
+	for _, l := range locks {
+		if fi, err := os.Stat(l); err == nil && now.Sub(fi.ModTime()) > 7*24*time.Hour {
+			_ = os.RemoveAll(filepath.Dir(l))
+		}
+	}
 }
 
 // layerOf names the last layer of an image: other packages are another one.
