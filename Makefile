@@ -43,6 +43,7 @@ crun:
 
 monitor:
 	$(MAKE) --no-print-directory -C xgate/monitor/process
+	$(MAKE) --no-print-directory -C xgate/monitor/kvm
 
 export CMD IMAGE
 run:
@@ -78,3 +79,4 @@ generate:
 clean:
 	rm -rf bin build
 	$(MAKE) --no-print-directory -C xgate/monitor/process clean
+	$(MAKE) --no-print-directory -C xgate/monitor/kvm clean

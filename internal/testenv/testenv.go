@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/paracell/paracell/vmm/kvm"
 	"github.com/paracell/paracell/vmm/platform"
 	"github.com/paracell/paracell/vmm/process"
 )
@@ -50,6 +51,24 @@ func ProcessPlatform(t testing.TB, mode platform.Isolation) platform.Platform {
 	t.Helper()
 	p := process.New()
 	if err := p.Probe().Err(platform.IsolationNone); err != nil {
+		missing(t, "%v", err)
+	}
+	if err := p.Probe().Err(mode); err != nil {
+		if Emulated() {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+	return p
+}
+
+// KVMPlatform returns the platform kvm, for cells with the given isolation. The
+// machine has to have it in CI; keys in its virtual machines it has to have only
+// where they are known to work.
+func KVMPlatform(t testing.TB, mode platform.Isolation) platform.Platform {
+	t.Helper()
+	p := kvm.New()
+	if err := p.Probe().Err(platform.IsolationPageTable); err != nil {
 		missing(t, "%v", err)
 	}
 	if err := p.Probe().Err(mode); err != nil {

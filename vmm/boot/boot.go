@@ -6,6 +6,7 @@ package boot
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -20,8 +21,7 @@ import (
 // isolation is an abi.Isolation*. The caller closes the memory, in which the
 // control area is.
 func Load(cfg *platform.Config, isolation uint32) (_ *memory.Memory, _ *abi.Control, err error) {
-	hostTSC.begin()
-	mem, err := memory.New("paracell:"+cfg.Name, cfg.MemSize, abi.ControlSize)
+	mem, control, err := Blank(cfg.Name, cfg.MemSize)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -30,10 +30,6 @@ func Load(cfg *platform.Config, isolation uint32) (_ *memory.Memory, _ *abi.Cont
 			mem.Close()
 		}
 	}()
-	control, err := controlOf(mem)
-	if err != nil {
-		return nil, nil, err
-	}
 	kernel, err := loadKernel(mem, cfg.Kernel)
 	if err != nil {
 		return nil, nil, fmt.Errorf("load kernel: %w", err)
@@ -56,6 +52,20 @@ func Load(cfg *platform.Config, isolation uint32) (_ *memory.Memory, _ *abi.Cont
 	copy(b.Cmdline[:], cfg.Cmdline)
 	if _, err := rand.Read(b.RNGSeed[:]); err != nil {
 		return nil, nil, fmt.Errorf("random seed for the guest: %w", err)
+	}
+	return mem, control, nil
+}
+
+// Blank allocates guest memory of size bytes with nothing in it.
+func Blank(name string, size uint64) (*memory.Memory, *abi.Control, error) {
+	hostTSC.begin()
+	mem, err := memory.New("paracell:"+name, size, abi.ControlSize)
+	if err != nil {
+		return nil, nil, err
+	}
+	control, err := controlOf(mem)
+	if err != nil {
+		return nil, nil, errors.Join(err, mem.Close())
 	}
 	return mem, control, nil
 }

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kvm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/paracell/paracell/vmm/boot"
+	"github.com/paracell/paracell/vmm/platform"
+	"github.com/paracell/paracell/xgate/abi"
+)
+
+// probed is the host's report; hosts do not change while we run.
+var probed = sync.OnceValue(probe)
+
+// Probe implements platform.Platform.
+func (p *Platform) Probe() platform.Report { return probed() }
+
+// probe runs the monitor's self-test in virtual machines of its own: what
+// CPUID offers and what a host enforces are two things.
+func probe() platform.Report {
+	r := platform.Report{Platform: "kvm"}
+	f, err := openKVM()
+	if err == nil {
+		f.Close()
+	}
+	r.Checks = append(r.Checks, platform.Check{Name: "/dev/kvm", Err: err})
+	if err != nil {
+		return r
+	}
+	r.Checks = append(r.Checks,
+		platform.Check{Name: "virtual machine", Err: selfTest(isolationPageTable)},
+		platform.Check{Name: "protection keys in it", For: []platform.Isolation{platform.IsolationMPK}, Err: selfTest(abi.IsolationMPK)},
+	)
+	return r
+}
+
+// probeTime is the longest time that a self-test may take.
+const probeTime = 10 * time.Second
+
+func selfTest(isolation uint32) error {
+	const size = 4 << 20
+	cfg := platform.Config{Name: "probe", MemSize: size, Vcpus: 1}
+	mem, control, err := boot.Blank(cfg.Name, size)
+	if err != nil {
+		return err
+	}
+	b := &control.Boot
+	b.Version, b.MemSize = abi.Version, size
+	b.KernelTextStart, b.KernelTextEnd, b.KernelRodataEnd = abi.KernelGPA, abi.KernelGPA, abi.KernelGPA
+	g, err := newGuest(cfg.Name, b, isolation, true)
+	if err != nil {
+		return errors.Join(err, mem.Close())
+	}
+	m := makeMachine(cfg, isolation, mem, control, g)
+	defer m.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), probeTime)
+	defer cancel()
+	if err := m.Start(ctx); err != nil {
+		return err
+	}
+	x, err := m.Wait(ctx)
+	if err != nil {
+		return fmt.Errorf("self-test of the monitor: %w", err)
+	}
+	if !x.OK() {
+		return fmt.Errorf("self-test of the monitor: %s", x.Message)
+	}
+	return nil
+}
