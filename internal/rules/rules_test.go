@@ -32,6 +32,7 @@ var imports = []struct {
 	// Folders are tried in order: the special ones stand first.
 	{"xgate/abi/gen", nil},
 	{"xgate/abi", nil},
+	{"xgate/monitor/kvm", []string{"xgate/abi"}},
 	{"xgate/monitor", nil},
 	{"xgate/scrub", []string{"xgate/scan", "golang.org/x/arch/x86/..."}}, // runs while the kernel is built; nothing ships it
 	{"xgate", []string{"xgate/..."}},

@@ -21,13 +21,9 @@ import (
 	"github.com/paracell/paracell/runtime/config"
 	"github.com/paracell/paracell/runtime/initramfs"
 	"github.com/paracell/paracell/vmm/platform"
-	"github.com/paracell/paracell/vmm/process"
 	"github.com/paracell/paracell/vmm/virtiofs/passthrough"
 	"github.com/paracell/paracell/vmm/virtionet"
 )
-
-// Platforms are all platforms, the preferred one first.
-func Platforms() []platform.Platform { return []platform.Platform{process.New()} }
 
 // Cell is a created cell. Close must be called; the other methods follow
 // platform.Machine.
@@ -35,7 +31,11 @@ type Cell struct {
 	machine platform.Machine
 	devices *devices
 	pager   *pager.Pager // nil without one
+	choice  Choice
 }
+
+// Choice is what runs the cell.
+func (c *Cell) Choice() Choice { return c.choice }
 
 // IO is what a cell is connected to.
 type IO struct {
@@ -53,6 +53,10 @@ type IO struct {
 // Create builds the cell and loads it into memory.
 func Create(ctx context.Context, spec config.Cell, stdio IO) (_ *Cell, err error) {
 	if err := spec.Validate(); err != nil {
+		return nil, err
+	}
+	choice, err := Choose(spec.Platform, spec.Isolation)
+	if err != nil {
 		return nil, err
 	}
 	kernelPath, err := assets.Find(assets.Kernel, spec.Kernel)
@@ -79,11 +83,11 @@ func Create(ctx context.Context, spec config.Cell, stdio IO) (_ *Cell, err error
 		}
 	}()
 	var running atomic.Pointer[pager.Pager]
-	m, err := Platforms()[0].Create(ctx, platform.Config{
+	m, err := choice.Platform.Create(ctx, platform.Config{
 		Name:      spec.Name,
 		MemSize:   spec.Memory,
 		Vcpus:     spec.Vcpus,
-		Isolation: platform.Isolation(spec.Isolation),
+		Isolation: choice.Isolation,
 		Kernel:    kernel,
 		Initrd:    root,
 		Cmdline:   kernelCmdline(spec),
@@ -107,7 +111,7 @@ func Create(ctx context.Context, spec config.Cell, stdio IO) (_ *Cell, err error
 		return nil, errors.Join(err, devices.close(), m.Close())
 	}
 	running.Store(p)
-	return &Cell{machine: m, devices: devices, pager: p}, nil
+	return &Cell{machine: m, devices: devices, pager: p, choice: choice}, nil
 }
 
 // Start lets the guest run.

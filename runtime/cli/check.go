@@ -16,7 +16,7 @@ Usage:
   paracell check
 
 Prints one line per requirement of each platform and the isolation modes that
-follow from them. Changes nothing.
+follow from them, and what is taken when nothing is asked for. Changes nothing.
 
 Exit status:
   0 if cells can be run with the default isolation, 1 if only with
@@ -31,15 +31,16 @@ func runCheck(args []string, stdout, _ io.Writer) (int, error) {
 	if fs.NArg() != 0 {
 		return statusUsage, usageError{fmt.Errorf("unexpected argument %q", fs.Arg(0))}
 	}
-	status := 1
 	for _, p := range cell.Platforms() {
-		r := p.Probe()
-		printReport(stdout, r)
-		if r.Err(platform.IsolationMPK) == nil {
-			status = 0
-		}
+		printReport(stdout, p.Probe())
 	}
-	return status, nil
+	choice, err := cell.Choose("auto", "auto")
+	if err != nil {
+		fmt.Fprintln(stdout, "auto: nothing; only --isolation none can run here, if anything")
+		return 1, nil
+	}
+	fmt.Fprintf(stdout, "auto: %v\n", choice)
+	return 0, nil
 }
 
 func printReport(w io.Writer, r platform.Report) {
@@ -54,7 +55,10 @@ func printReport(w io.Writer, r platform.Report) {
 			fmt.Fprintf(w, "  yes  %s\n", c.Name)
 		}
 	}
-	for _, mode := range []platform.Isolation{platform.IsolationMPK, platform.IsolationNone} {
+	for _, mode := range []platform.Isolation{platform.IsolationMPK, platform.IsolationPageTable, platform.IsolationNone} {
+		if mode == platform.IsolationPageTable && r.Platform == "process" {
+			continue // it has one page table per host process
+		}
 		can := "yes"
 		if r.Err(mode) != nil {
 			can = "no "
@@ -64,6 +68,7 @@ func printReport(w io.Writer, r platform.Report) {
 }
 
 var isolationText = map[platform.Isolation]string{
-	platform.IsolationMPK:  "protection keys between the cell's user and its kernel",
-	platform.IsolationNone: "the cell's user can take over the cell's kernel; the host stays protected",
+	platform.IsolationMPK:       "protection keys between the cell's user and its kernel",
+	platform.IsolationPageTable: "two page tables between the cell's user and its kernel",
+	platform.IsolationNone:      "the cell's user can take over the cell's kernel; the host stays protected",
 }

@@ -38,9 +38,12 @@ Root file system (one of them):
 Flags:
   --memory SIZE       memory of the cell, with suffix K, M or G      (512M)
   --cpus N            virtual processors                             (1)
+  --platform NAME     what runs the cell: auto, process, kvm         (auto)
   --isolation MODE    between the cell's user and its own kernel     (auto)
-                        auto  protection keys; an error if the host has none
+                        auto  the first of mpk on kvm, mpk on process and
+                              pagetable on kvm that the host has
                         mpk   protection keys
+                        pagetable  two page tables; slower. Platform kvm only
                         none  nothing: a process in the cell can take over the
                               cell's kernel. The boundary between the cell and
                               the host is the same in all modes.
@@ -105,6 +108,7 @@ func parseRun(args []string) (config.Cell, error) {
 	fs.BoolVar(&c.Terminal, "tty", false, "")
 	fs.Var((*sizeFlag)(&c.Memory), "memory", "")
 	fs.IntVar(&c.Vcpus, "cpus", c.Vcpus, "")
+	fs.StringVar(&c.Platform, "platform", c.Platform, "")
 	fs.StringVar(&c.Isolation, "isolation", c.Isolation, "")
 	fs.StringVar(&c.Pager, "pager", c.Pager, "")
 	fs.BoolVar(&c.ColdCache, "cold-cache", false, "")

@@ -31,7 +31,7 @@ type Cell struct {
 	Vcpus int
 	// Platform: auto, or the name of one.
 	Platform string
-	// Isolation between the cell's user and its kernel: auto, mpk, none.
+	// Isolation between the cell's user and its kernel: auto, mpk, pagetable, none.
 	Isolation string
 	// Kernel is the path of the guest kernel; empty means the one beside the
 	// program.

@@ -84,8 +84,8 @@ type value struct {
 // built are the values that this build can carry out, of keys that know more.
 // A value that is known and not built is refused with these.
 var built = map[string][]string{
-	"platform":  {"auto", "process"},
-	"isolation": {"auto", "mpk", "none"},
+	"platform":  {"auto", "process", "kvm"},
+	"isolation": {"auto", "mpk", "pagetable", "none"},
 	"pager":     {"off", "page", "huge", "report", "report4k", "none"},
 	"rewriting": {"false"},
 }

@@ -65,10 +65,21 @@ func shape(have *kvmCPUID) (shown *kvmCPUID, xcr0 uint64) {
 	return shown, xcr0
 }
 
+// pku is the bit of protection keys in ecx of leaf 7.
+const pku = 1 << 3
+
+func offersKeys(c *kvmCPUID) bool {
+	for _, e := range c.entries[:min(c.count, maxCPUID)] {
+		if e.function == 7 && e.index == 0 {
+			return e.ecx&pku != 0
+		}
+	}
+	return false
+}
+
 // withKeys adds protection keys: KVM lets a vCPU enforce them only while its
 // CPUID has them. Before the vCPU runs they are taken away again.
 func withKeys(shown *kvmCPUID) *kvmCPUID {
-	const pku = 1 << 3
 	c := *shown
 	for i := range c.entries[:c.count] {
 		if e := &c.entries[i]; e.function == 7 && e.index == 0 {

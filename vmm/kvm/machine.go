@@ -315,6 +315,16 @@ func (m *machine) RaiseIRQ(bit uint) error {
 	return nil
 }
 
+// Pid is this process: the vCPU is a thread of it.
+func (m *machine) Pid() int {
+	select {
+	case <-m.startedCh:
+		return os.Getpid()
+	default:
+		return 0
+	}
+}
+
 func (m *machine) Stats() platform.Stats {
 	s := platform.Stats{
 		ConsoleBytes:  m.consoleBytes.Load(),

@@ -44,6 +44,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/paracell/paracell/vmm/memory"
 	"github.com/paracell/paracell/xgate/abi"
@@ -274,6 +275,17 @@ func (r Report) Err(mode Isolation) error {
 		return nil
 	}
 	return fmt.Errorf("platform %s with isolation %s: %w: %w", r.Platform, mode, ErrUnsupported, errors.Join(missing...))
+}
+
+// Missing names the requirements of an isolation mode that are not met.
+func (r Report) Missing(mode Isolation) string {
+	var names []string
+	for _, c := range r.Checks {
+		if c.Err != nil && c.needed(mode) {
+			names = append(names, c.Name)
+		}
+	}
+	return strings.Join(names, ", ")
 }
 
 func (c Check) needed(mode Isolation) bool {
