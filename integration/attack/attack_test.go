@@ -57,6 +57,11 @@ var attacks = []struct {
 	{name: "pkeys"},
 	{name: "sigreturn"},
 	{name: "jump_syscall"},
+	{name: "far_jump"},
+	{name: "bases"},
+	{name: "vectors"},
+	{name: "peer"},
+	{name: "trampoline"},
 	{name: "read_memory", keys: true, control: []string{
 		"read kernel text", "read kernel data", "read kernel rodata", "read linear map", "read first page",
 		"read control area", "read monitor text", "read entry gate", "read monitor data", "read signal stack",

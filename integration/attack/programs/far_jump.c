@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// Far jumps, calls and returns to every selector, into user code and into the
+// gate (rules 3 and 5): no segment leads to other rights.
+#include "attack.h"
+
+struct far { uint32_t offset; uint16_t segment; } __attribute__((packed));
+
+static struct { uint64_t offset; uint16_t segment; } __attribute__((packed)) *far64;
+
+extern const char far_target[];
+asm(".text\nfar_target: jmp landing\n");
+
+static void iret_to(uint64_t ip, uint64_t cs, uint64_t ss)
+{
+	asm volatile("push %2\n push %%rsp\n addq $8, (%%rsp)\n push $2\n push %1\n push %0\n iretq"
+		     : : "r"(ip), "r"(cs), "r"(ss) : "memory", "rcx", "r11");
+}
+
+static void lret_to(uint64_t ip, uint64_t cs)
+{
+	asm volatile("push %1\n push %0\n lretq" : : "r"(ip), "r"(cs) : "memory", "rcx", "r11");
+}
+
+int attack(void)
+{
+	const uint64_t targets[] = { (uint64_t)far_target, GATE, value("monitor.exit_gate"), value("monitor.sig_entry") };
+	uint8_t *low = MUST(mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0));
+	uint64_t cs;
+
+	far64 = (void *)low;
+	asm volatile("mov %%cs, %0" : "=r"(cs));
+	for (unsigned segment = 0; segment < 0x100; segment++) {
+		pid_t pid;
+		int status;
+
+		/* The own segment is an ordinary jump; the 32-bit one is host_call's. */
+		if ((segment | 3) == cs || (segment | 3) == 0x23)
+			continue;
+		pid = MUST(fork());
+		if (pid == 0) {
+			guarding = 0;
+			alarm(10);
+			for (size_t i = 0; i < sizeof targets / sizeof *targets; i++) {
+				jump_prepare(targets[i]);
+				far64->offset = targets[i];
+				far64->segment = segment;
+				if (TRY(asm volatile("rex64 ljmp *(%0)" : : "r"(far64) : "memory", "rax", "rcx", "r11")) == 0)
+					_exit(SUCCEEDED);
+				if (TRY(asm volatile("rex64 lcall *(%0)" : : "r"(far64) : "memory", "rax", "rcx", "r11")) == 0)
+					_exit(SUCCEEDED);
+				if (TRY(lret_to(targets[i], segment)) == 0)
+					_exit(SUCCEEDED);
+				if (TRY(iret_to(targets[i], segment, 0x2b)) == 0)
+					_exit(SUCCEEDED);
+			}
+			_exit(inside() ? SUCCEEDED : STOPPED);
+		}
+		while (waitpid(pid, &status, 0) != pid)
+			;
+		if (WIFEXITED(status) && WEXITSTATUS(status) != STOPPED)
+			GAINED("a far jump to segment %#x", segment);
+	}
+	return STOPPED;
+}
