@@ -169,6 +169,9 @@ func memoryLimit(annotations map[string]string, r *specs.LinuxResources) (uint64
 }
 
 func (b *Bundle) linux(l *specs.Linux) {
+	l.Namespaces = slices.DeleteFunc(l.Namespaces, func(n specs.LinuxNamespace) bool {
+		return n.Type == specs.TimeNamespace // it needs offsets to differ
+	})
 	b.devices(l)
 	if r := l.Resources; r != nil && r.CPU != nil && r.CPU.Burst != nil {
 		// The guest's crun does not know it under its own name.
@@ -179,22 +182,6 @@ func (b *Bundle) linux(l *specs.Linux) {
 			r.Unified["cpu.max.burst"] = strconv.FormatUint(*r.CPU.Burst, 10)
 		}
 		r.CPU.Burst = nil
-	}
-	b.timeOffsets(l)
-}
-
-// timeOffsets hands the offsets to crun, which has an annotation of its own
-// for them.
-func (b *Bundle) timeOffsets(l *specs.Linux) {
-	var text strings.Builder
-	for _, clock := range []string{"boottime", "monotonic"} {
-		if o, ok := l.TimeOffsets[clock]; ok {
-			fmt.Fprintf(&text, "%s %d %d\n", clock, o.Secs, o.Nanosecs)
-		}
-	}
-	l.TimeOffsets = nil
-	if text.Len() != 0 {
-		b.Spec.Annotations = map[string]string{"run.oci.timens_offset": text.String()}
 	}
 }
 

@@ -133,7 +133,7 @@ var fields = []Field{
 	{"linux.resources.rdma{}", "hcaHandles hcaObjects", Ignored, noRDMA},
 	{"linux.resources.unified", "", Guest, "crun; names are files of the guest's control group"},
 	{"linux.cgroupsPath", "", Host, "the shim and the cell are in this control group; in the guest the container's is named after it"},
-	{"linux.namespaces[].type", "", Both, "crun; network is the cell's and comes from the host (docs/network.md): it has to be listed. Any other that is not listed is shared with the cell, never with the host"},
+	{"linux.namespaces[].type", "", Both, "crun; network is the cell's and comes from the host (docs/network.md): it has to be listed; time without offsets is the cell's. Any other that is not listed is shared with the cell, never with the host"},
 	{"linux.namespaces[].path", "", Both, "network: the namespace whose interfaces the cell gets. Others: that of the cell's first container, as in a Kubernetes pod"},
 	{"linux.devices[]", "path type major minor fileMode uid gid", Guest, "crun, where the numbers name a device that every kernel has (null, zero, full, random, urandom, tty, ptmx, console, fuse, net/tun); others are of the host and ignored"},
 	{"linux.netDevices{}", "name", Refused, "a device of the host cannot be moved into a cell: put it into the network namespace of the container"},
@@ -147,7 +147,7 @@ var fields = []Field{
 	{"linux.intelRdt", "closID schemata l3CacheSchema memBwSchema enableMonitoring", Ignored, noRDT},
 	{"linux.memoryPolicy", "mode nodes flags", Ignored, noNodes},
 	{"linux.personality", "domain flags", Guest, "crun"},
-	{"linux.timeOffsets{}", "secs nanosecs", Guest, "crun"},
+	{"linux.timeOffsets{}", "secs nanosecs", Refused, "the guest's crun (1.8.1) loses a container whose time namespace is made with its process namespace"},
 
 	{"solaris", foreign, Refused, "of another operating system"},
 	{"windows", foreign, Refused, "of another operating system"},
