@@ -85,7 +85,12 @@ type result struct {
 }
 
 // run makes a container of a specification and waits for its end.
-func run(t *testing.T, d *daemon.Daemon, name string, s *specs.Spec, flags ...string) result {
+func run(t *testing.T, d *daemon.Daemon, name string, s *specs.Spec) result {
+	t.Helper()
+	return ctrRun(t, d, name, s, "--rm")
+}
+
+func ctrRun(t *testing.T, d *daemon.Daemon, name string, s *specs.Spec, flags ...string) result {
 	t.Helper()
 	encoded, err := json.Marshal(s)
 	if err != nil {
@@ -95,7 +100,7 @@ func run(t *testing.T, d *daemon.Daemon, name string, s *specs.Spec, flags ...st
 	if err := os.WriteFile(file, encoded, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	args := append([]string{"run", "--rm", "--runtime", daemon.Runtime, "--config", file}, flags...)
+	args := append([]string{"run", "--runtime", daemon.Runtime, "--config", file}, flags...)
 	out, errOut, err := d.CTR(t, "", append(args, name)...)
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {

@@ -62,6 +62,20 @@ func Load(dir, container string) (*Bundle, error) {
 	return out, nil
 }
 
+// CgroupsPath reads the control group on the host that a bundle names; empty is
+// none.
+func CgroupsPath(dir string) (string, error) {
+	b, err := readConfig(dir)
+	if err != nil {
+		return "", err
+	}
+	var s specs.Spec
+	if err := json.Unmarshal(b, &s); err != nil || s.Linux == nil {
+		return "", err
+	}
+	return s.Linux.CgroupsPath, nil
+}
+
 func readConfig(dir string) ([]byte, error) {
 	path := filepath.Join(dir, "config.json")
 	fi, err := os.Stat(path)
@@ -151,6 +165,9 @@ func (b *Bundle) ignore(reason string) { b.Ignored = append(b.Ignored, reason) }
 // CRI plugin gives it to the container that comes first.
 const sandboxMemory = "io.kubernetes.cri.sandbox-memory"
 
+// Pod says whether the container stands for a Kubernetes pod.
+func (b *Bundle) Pod() bool { return b.Annotations["io.kubernetes.cri.container-type"] == "sandbox" }
+
 // memoryLimit is what sizes the cell.
 func memoryLimit(annotations map[string]string, r *specs.LinuxResources) (uint64, error) {
 	if text := annotations[sandboxMemory]; text != "" {
@@ -231,16 +248,17 @@ func Process(encoded []byte) ([]byte, error) {
 	return json.Marshal(&p)
 }
 
-// Resources are new limits of a container, for the guest.
-func Resources(encoded []byte) ([]byte, error) {
-	var r specs.LinuxResources
-	if err := json.Unmarshal(encoded, &r); err != nil {
-		return nil, fmt.Errorf("resources: %w", err)
+// Resources are new limits of a container: as they were given, and for the guest.
+func Resources(encoded []byte) (*specs.LinuxResources, []byte, error) {
+	var host, r specs.LinuxResources
+	if err := errors.Join(json.Unmarshal(encoded, &host), json.Unmarshal(encoded, &r)); err != nil {
+		return nil, nil, fmt.Errorf("resources: %w", err)
 	}
 	b := &Bundle{Spec: &specs.Spec{Linux: &specs.Linux{Resources: &r}}}
 	if err := b.apply(reflect.ValueOf(&r).Elem(), "linux.resources"); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	b.linux(b.Spec.Linux)
-	return json.Marshal(&r)
+	guest, err := json.Marshal(&r)
+	return &host, guest, err
 }

@@ -141,9 +141,11 @@ func TestAddedProcess(t *testing.T) {
 }
 
 func TestNewResources(t *testing.T) {
-	got, err := Resources([]byte(`{"cpu":{"quota":5,"cpus":"0","burst":3},"memory":{"limit":1048576,"kernel":3},"blockIO":{"weight":10}}`))
+	host, got, err := Resources([]byte(`{"cpu":{"quota":5,"cpus":"0","burst":3},"memory":{"limit":1048576,"kernel":3},"blockIO":{"weight":10}}`))
 	if want := `{"memory":{"limit":1048576},"cpu":{"quota":5},"unified":{"cpu.max.burst":"3"}}`; err != nil || string(got) != want {
 		t.Errorf("%s, %v", got, err)
+	} else if host.CPU.Cpus != "0" || *host.BlockIO.Weight != 10 {
+		t.Errorf("%+v", host)
 	}
 }
 
@@ -173,6 +175,6 @@ func FuzzProcess(f *testing.F) {
 	f.Add([]byte(`{"user":{"uid":1,"gid":2},"args":["x"],"cwd":"/"}`))
 	f.Fuzz(func(_ *testing.T, b []byte) {
 		_, _ = Process(b)
-		_, _ = Resources(b)
+		_, _, _ = Resources(b)
 	})
 }

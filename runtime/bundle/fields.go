@@ -90,7 +90,7 @@ var fields = []Field{
 	{"mounts[].gidMappings[]", idLeaves, Refused, "the guest's crun cannot map the owners of virtio-fs: change them on the host, or use a user namespace"},
 
 	{"hooks.prestart[]", hookLeaves, Host, "shim, as createRuntime and before it"},
-	{"hooks.createRuntime[]", hookLeaves, Host, "shim, in Create before the cell boots, in the host's namespaces with the state on standard input; an error ends Create"},
+	{"hooks.createRuntime[]", hookLeaves, Host, "shim, in Create before the container is made in its cell, in the host's namespaces with the state on standard input; an error ends Create"},
 	{"hooks.createContainer[]", hookLeaves, Refused, foreignHooks},
 	{"hooks.startContainer[]", hookLeaves, Guest, "crun; the program is the container's"},
 	{"hooks.poststart[]", hookLeaves, Host, "shim, in Start after the program has started; an error ends the container"},

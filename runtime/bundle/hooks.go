@@ -44,18 +44,19 @@ func (b *Bundle) StartHooks() []specs.Hook {
 	return b.Host.Hooks.Poststart
 }
 
-// StopHooks reads those that run when a container has been deleted, from the
-// bundle: also for one whose shim is gone.
-func StopHooks(dir string) ([]specs.Hook, map[string]string, error) {
+// RunStopHooks runs those that run when a container has been deleted. It reads
+// them from the bundle: also for one whose shim is gone. They are not stopped by
+// the end of a request.
+func RunStopHooks(ctx context.Context, dir, id string) error {
 	config, err := readConfig(dir)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	var s specs.Spec
 	if err := json.Unmarshal(config, &s); err != nil || s.Hooks == nil {
-		return nil, s.Annotations, err
+		return err
 	}
-	return s.Hooks.Poststop, s.Annotations, nil
+	return RunHooks(context.WithoutCancel(ctx), s.Hooks.Poststop, State(id, dir, specs.StateStopped, 0, s.Annotations))
 }
 
 // State is what a hook gets to know. pid is the process of the host that stands

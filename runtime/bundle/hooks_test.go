@@ -85,14 +85,14 @@ func TestHookOutputIsBounded(t *testing.T) {
 func TestWhichHooksRunOnTheHost(t *testing.T) {
 	s := base()
 	h := func(name string) []specs.Hook { return []specs.Hook{{Path: "/" + name}} }
+	dir := t.TempDir()
 	s.Hooks = &specs.Hooks{
-		Prestart: h("prestart"), CreateRuntime: h("createRuntime"), StartContainer: h("startContainer"), Poststart: h("poststart"), Poststop: h("poststop"),
+		Prestart: h("prestart"), CreateRuntime: h("createRuntime"), StartContainer: h("startContainer"), Poststart: h("poststart"), Poststop: []specs.Hook{shell("cat >stopped")},
 	}
 	encoded, err := json.Marshal(s)
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "config.json"), encoded, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -100,9 +100,11 @@ func TestWhichHooksRunOnTheHost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stop, _, err := StopHooks(dir)
-	if err != nil {
-		t.Fatal(err)
+	if err := RunStopHooks(t.Context(), dir, "c"); err != nil {
+		t.Error(err)
+	}
+	if state, err := os.ReadFile(filepath.Join(dir, "stopped")); err != nil || !strings.Contains(string(state), `"status":"stopped"`) {
+		t.Errorf("poststop: %s, %v", state, err)
 	}
 	names := func(hooks []specs.Hook) string {
 		var all string
@@ -111,7 +113,7 @@ func TestWhichHooksRunOnTheHost(t *testing.T) {
 		}
 		return all
 	}
-	if got := names(b.CreateHooks()) + " " + names(b.StartHooks()) + " " + names(stop); got != "/prestart/createRuntime /poststart /poststop" {
+	if got := names(b.CreateHooks()) + " " + names(b.StartHooks()); got != "/prestart/createRuntime /poststart" {
 		t.Error(got)
 	}
 	guest := b.Spec.Hooks

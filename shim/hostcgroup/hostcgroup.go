@@ -47,6 +47,8 @@ type dir struct {
 	path       string
 	// origin is where this process was before Enter.
 	origin string
+	// found: it was there before and stays.
+	found bool
 }
 
 // Create makes the group with the limits, or sets the limits of one that exists.
@@ -64,32 +66,42 @@ func Create(cgroupsPath string, limits *specs.LinuxResources) (*Group, error) {
 		err = g.create1(limits)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("control group %s of the host: %w", name, err)
+		return nil, errors.Join(fmt.Errorf("control group %s of the host: %w", name, err), g.remove())
 	}
 	return g, nil
 }
 
 func (g *Group) create1(limits *specs.LinuxResources) error {
+	subsystems, err := cgroup1.Default()
+	if err != nil {
+		return err
+	}
+	for _, s := range subsystems {
+		if p, ok := s.(interface{ Path(string) string }); ok {
+			g.add(dir{controller: string(s.Name()), path: p.Path(g.path), origin: p.Path("/")})
+		}
+	}
 	group, err := cgroup1.New(cgroup1.StaticPath(g.path), limits)
 	if err != nil {
 		return err
 	}
 	g.update = group.Update
-	for _, s := range group.Subsystems() {
-		if p, ok := s.(interface{ Path(string) string }); ok {
-			g.dirs = append(g.dirs, dir{string(s.Name()), p.Path(g.path), p.Path("/")})
-		}
-	}
 	return nil
 }
 
+func (g *Group) add(d dir) {
+	_, err := os.Stat(d.path)
+	d.found = err == nil
+	g.dirs = append(g.dirs, d)
+}
+
 func (g *Group) create2(limits *specs.LinuxResources) error {
+	g.add(dir{path: filepath.Join(unified, g.path), origin: unified})
 	m, err := cgroup2.NewManager(unified, g.path, cgroup2.ToResources(limits))
 	if err != nil {
 		return err
 	}
 	g.update = func(r *specs.LinuxResources) error { return m.Update(cgroup2.ToResources(r)) }
-	g.dirs = []dir{{"", filepath.Join(unified, g.path), unified}}
 	return nil
 }
 
@@ -239,11 +251,15 @@ func (g *Group) Kills() uint64 {
 	return kills
 }
 
-// Delete leaves the group and removes it.
-func (g *Group) Delete() error {
-	err := g.Leave()
+// Delete leaves the group and removes what Create has made.
+func (g *Group) Delete() error { return errors.Join(g.Leave(), g.remove()) }
+
+func (g *Group) remove() error {
+	var err error
 	for _, d := range g.dirs {
-		err = errors.Join(err, remove(d.path))
+		if !d.found {
+			err = errors.Join(err, remove(d.path))
+		}
 	}
 	return err
 }

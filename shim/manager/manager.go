@@ -23,6 +23,8 @@ import (
 	"github.com/containerd/containerd/v2/pkg/shim"
 	"golang.org/x/sys/unix"
 
+	oci "github.com/paracell/paracell/runtime/bundle"
+	"github.com/paracell/paracell/shim/hostcgroup"
 	"github.com/paracell/paracell/shim/record"
 	"github.com/paracell/paracell/shim/sandbox"
 )
@@ -200,7 +202,17 @@ func clean(bundle string) (shim.StopStatus, error) {
 		}
 		err = r.KillShim(killTimeout)
 	}
-	return status, errors.Join(err, sandbox.Unmount(bundle), disconnect(bundle), removeSocket(bundle), record.Remove(bundle))
+	return status, errors.Join(err, sandbox.Unmount(bundle), disconnect(bundle), removeGroup(bundle),
+		oci.RunStopHooks(context.Background(), bundle, filepath.Base(bundle)), removeSocket(bundle), record.Remove(bundle))
+}
+
+// removeGroup removes the control group of a bundle's container.
+func removeGroup(bundle string) error {
+	path, err := oci.CgroupsPath(bundle)
+	if err != nil || path == "" {
+		return err
+	}
+	return hostcgroup.Remove(path)
 }
 
 // removeSocket removes the socket of a bundle's shim if nobody serves it.

@@ -132,11 +132,14 @@ func (s *service) update(ctx context.Context, r *api.UpdateTaskRequest) error {
 	case len(r.Resources.GetValue()) == 0:
 		return fmt.Errorf("container %s: %w: no resources to update", r.ID, errdefs.ErrInvalidArgument)
 	}
-	resources, err := bundle.Resources(r.Resources.GetValue())
+	host, guest, err := bundle.Resources(r.Resources.GetValue())
 	if err != nil {
 		return fmt.Errorf("container %s: %w: %w", r.ID, errdefs.ErrInvalidArgument, err)
 	}
-	_, err = p.c.box.Agent().Update(ctx, &agent.UpdateRequest{Container: r.ID, Resources: resources})
+	if err := s.place.update(host); err != nil {
+		return fmt.Errorf("container %s: %w", r.ID, err)
+	}
+	_, err = p.c.box.Agent().Update(ctx, &agent.UpdateRequest{Container: r.ID, Resources: guest})
 	return native(p.c.box, err)
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/containerd/containerd/api/types/task"
 
 	agent "github.com/paracell/paracell/protos/agent/v1"
+	"github.com/paracell/paracell/runtime/bundle"
 	"github.com/paracell/paracell/shim/record"
 	"github.com/paracell/paracell/shim/stdio"
 )
@@ -83,6 +84,7 @@ func (p *process) setExit(code uint32, at time.Time) bool {
 type container struct {
 	id     string
 	bundle string // directory
+	spec   *bundle.Bundle
 	box    Box
 	first  *process
 	guest  uint32 // number of the first process in the guest

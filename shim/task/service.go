@@ -27,6 +27,7 @@ import (
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/containerd/log"
 	"github.com/containerd/ttrpc"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -58,6 +59,8 @@ type service struct {
 	shutdown shutdown.Service
 	cell     cell
 
+	place hostPlace
+
 	mu         sync.Mutex
 	containers map[string]*container // nil while one is being created
 }
@@ -71,11 +74,15 @@ var (
 // publishes what is left, when sd says so.
 func New(ctx context.Context, p shim.Publisher, sd shutdown.Service, b Boot) shim.TTRPCService {
 	s := &service{
-		ctx: ctx, events: newEvents(ctx, p), shutdown: sd, cell: cell{boot: b}, containers: map[string]*container{},
+		ctx: ctx, events: newEvents(ctx, p), shutdown: sd, containers: map[string]*container{},
+	}
+	s.cell.boot = func(ctx context.Context, c config.Cell) (Box, error) {
+		box, err := b(ctx, c)
+		return box, s.place.booted(err)
 	}
 	sd.RegisterCallback(func(context.Context) error {
 		s.cell.close()
-		return s.events.close()
+		return errors.Join(s.place.leave(), s.events.close())
 	})
 	return s
 }
@@ -176,7 +183,13 @@ func (s *service) keep(c *container) {
 
 // makeContainer makes a container whose root file system is mounted.
 func (s *service) makeContainer(ctx context.Context, r *api.CreateTaskRequest, b *bundle.Bundle) (_ *container, err error) {
-	box, err := s.cell.need(ctx, func() (config.Cell, error) { return cellOf(r.ID, r.Options, b) })
+	box, err := s.cell.need(ctx, func() (config.Cell, error) {
+		c, err := cellOf(r.ID, r.Options, b)
+		if err != nil {
+			return c, err
+		}
+		return c, s.place.prepare(ctx, b, c)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -198,17 +211,33 @@ func (s *service) makeContainer(ctx context.Context, r *api.CreateTaskRequest, b
 			io.Close()
 		}
 	}()
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, bundle.RunStopHooks(ctx, r.Bundle, r.ID))
+		}
+	}()
+	if err := bundle.RunHooks(ctx, b.CreateHooks(), hookState(r.ID, b, specs.StateCreating, box)); err != nil {
+		return nil, err
+	}
 	spec, err := b.Encode()
 	if err != nil {
+		return nil, err
+	}
+	if err := s.place.settle(); err != nil {
 		return nil, err
 	}
 	made, err := box.Agent().Create(ctx, &agent.CreateRequest{Container: r.ID, Spec: spec, Root: root, Stdio: io.Guest()})
 	if err != nil {
 		return nil, native(box, err)
 	}
-	c := &container{id: r.ID, bundle: r.Bundle, box: box, guest: made.Pid, execs: map[string]*process{}}
+	c := &container{id: r.ID, bundle: r.Bundle, spec: b, box: box, guest: made.Pid, execs: map[string]*process{}}
 	c.first = newProcess(c, "", io)
 	return c, nil
+}
+
+// hookState is the state of a container whose cell runs.
+func hookState(id string, b *bundle.Bundle, status specs.ContainerState, box Box) *specs.State {
+	return bundle.State(id, b.Dir, status, box.Pid(), b.Annotations)
 }
 
 func openStreams(ctx context.Context, box Box, id string, c stdio.Config) (*stdio.IO, error) {
@@ -348,6 +377,10 @@ func (s *service) start(ctx context.Context, r *api.StartRequest) (*api.StartRes
 	p.io.Started()
 	if p.exec == "" {
 		s.events.send(&eventsapi.TaskStart{ContainerID: r.ID, Pid: p.c.pid()})
+		if err := bundle.RunHooks(ctx, p.c.spec.StartHooks(), hookState(r.ID, p.c.spec, specs.StateRunning, p.c.box)); err != nil {
+			_, killErr := p.c.box.Agent().Kill(ctx, &agent.KillRequest{Container: r.ID, Signal: uint32(unix.SIGKILL)})
+			return nil, errors.Join(err, killErr)
+		}
 	} else {
 		s.events.send(&eventsapi.TaskExecStarted{ContainerID: r.ID, ExecID: r.ExecID, Pid: p.c.pid()})
 		go s.wait(p)
@@ -388,6 +421,10 @@ func (s *service) outcome(p *process) (uint32, time.Time) {
 			p.c.box.Close()
 		}
 		logger.Debug("the process has ended with its cell")
+		if s.place.killed() {
+			s.events.send(&eventsapi.TaskOOM{ContainerID: p.c.id})
+			logger.Error("the host's OOM killer has ended the cell: its control group, or the host, has too little memory")
+		}
 		return lostStatus, time.Now()
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, stdio.DrainTimeout)
@@ -490,6 +527,9 @@ func (s *service) remove(ctx context.Context, p *process) error {
 	}
 	if err := sandbox.Unmount(p.c.bundle); err != nil {
 		return err
+	}
+	if err := bundle.RunStopHooks(ctx, p.c.bundle, p.c.id); err != nil {
+		log.G(ctx).WithError(err).WithField("id", p.c.id).Warn("after the end of the container")
 	}
 	if err := record.Remove(p.c.bundle); err != nil {
 		return err
