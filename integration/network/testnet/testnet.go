@@ -20,7 +20,8 @@ import (
 
 // Network is a hub with its bridge, at HubIP and HubIP6.
 type Network struct {
-	Hub *network.Namespace
+	Hub     *network.Namespace
+	HubPath string
 
 	t     testing.TB
 	dir   string
@@ -53,7 +54,7 @@ func New(t testing.TB, mtu int) *Network {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	n := &Network{t: t, dir: dir, mtu: mtu}
-	n.Hub, _ = n.namespace("hub")
+	n.Hub, n.HubPath = n.namespace("hub")
 	n.in(n.Hub, func() error {
 		if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: attrs("br0", mtu)}); err != nil {
 			return err
