@@ -10,7 +10,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"testing"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -18,12 +17,20 @@ import (
 	"github.com/paracell/paracell/runtime/network"
 )
 
+// T is what is needed of a testing.TB.
+type T interface {
+	Helper()
+	Cleanup(func())
+	Error(args ...any)
+	Fatal(args ...any)
+}
+
 // Network is a hub with its bridge, at HubIP and HubIP6.
 type Network struct {
 	Hub     *network.Namespace
 	HubPath string
 
-	t     testing.TB
+	t     T
 	dir   string
 	mtu   int
 	hosts int
@@ -46,7 +53,7 @@ type Host struct {
 }
 
 // New makes a network; mtu is the longest packet of all its interfaces.
-func New(t testing.TB, mtu int) *Network {
+func New(t T, mtu int) *Network {
 	t.Helper()
 	dir, err := os.MkdirTemp("/run", "paracell-net-")
 	if err != nil {
