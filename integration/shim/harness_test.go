@@ -18,6 +18,7 @@ import (
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/pkg/cio"
 	"github.com/containerd/containerd/v2/pkg/oci"
+	"github.com/containerd/errdefs"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/paracell/paracell/integration/containerd/daemon"
@@ -34,6 +35,7 @@ type harness struct {
 
 func start(t *testing.T, o daemon.Options) *harness {
 	t.Helper()
+	o.Config += "debug = true\n" // what guests say is in the log of a test that fails
 	return &harness{Daemon: daemon.Start(t, o), ctx: daemon.Context(t)}
 }
 
@@ -56,7 +58,7 @@ func (h *harness) container(t testing.TB, opts ...oci.SpecOpts) client.Container
 		if err == nil {
 			err = container.Delete(h.ctx, client.WithSnapshotCleanup)
 		}
-		if err != nil {
+		if err != nil && !errdefs.IsNotFound(err) { // deleted by the test
 			t.Errorf("delete container %s: %v", id, err)
 		}
 	})
