@@ -15,6 +15,8 @@ type cache struct {
 	pager *Pager
 
 	next      time.Time // when to look again; zero: when the guest does something
+	looked    time.Time // when it looked last
+	heard     bool      // of the guest, since then
 	activity  uint64
 	idle      int    // looks in a row that saw no activity
 	asked     uint32 // number of the last request
@@ -30,13 +32,22 @@ const (
 
 // busy: the guest has put something into the ring.
 func (c *cache) busy() {
+	c.heard = true
 	if c.next.IsZero() {
-		c.next = time.Now().Add(slowTick)
+		// After a long sleep what is known of the host is old.
+		c.next = later(time.Now(), c.looked.Add(slowTick))
 	}
 }
 
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
 // round looks, if it is time, and returns when it wants to look again; 0 never.
-func (c *cache) round(time.Time) time.Duration {
+func (c *cache) round() time.Duration {
 	if c.next.IsZero() {
 		return 0
 	}
@@ -44,10 +55,13 @@ func (c *cache) round(time.Time) time.Duration {
 	if wait := c.next.Sub(now); wait > 0 {
 		return wait
 	}
-	if !c.look() {
+	c.looked = now
+	again := c.look()
+	if !again && !c.heard {
 		c.next = time.Time{}
 		return 0
 	}
+	c.heard = false
 	c.next = now.Add(slowTick)
 	return slowTick
 }
@@ -57,7 +71,8 @@ func (c *cache) round(time.Time) time.Duration {
 func (c *cache) look() bool {
 	p := c.pager
 	pressed := p.options.Pressure != nil && p.options.Pressure()
-	if p.pressed.Swap(pressed) != pressed {
+	busy := p.options.Busy != nil && p.options.Busy()
+	if p.pressed.Swap(pressed) != pressed || p.busy.Swap(busy) != busy {
 		p.apply(p.policy.Load())
 	}
 	if p.options.Activity == nil || p.options.RaiseIRQ == nil {
@@ -67,7 +82,7 @@ func (c *cache) look() bool {
 	if now != c.activity {
 		c.activity, c.idle = now, 0
 		if !pressed {
-			return true
+			return p.options.Cache
 		}
 	} else {
 		c.idle++

@@ -45,6 +45,9 @@ type Options struct {
 	Activity func() uint64
 	// Pressure says whether the host is short of memory. nil: never.
 	Pressure func() bool
+	// Busy says whether the host has no processor to spare for binding ahead
+	// of need. nil: it has.
+	Busy func() bool
 	// Prefault is called for memory that was bound, with GPA and bytes, for
 	// platforms with tables of their own (KVM_PRE_FAULT_MEMORY). May be nil.
 	Prefault func(gpa, n uint64) error
@@ -59,6 +62,7 @@ type Pager struct {
 
 	policy  atomic.Pointer[Policy]
 	pressed atomic.Bool
+	busy    atomic.Bool
 
 	wake    chan struct{} // capacity 1
 	closing chan struct{}
@@ -113,7 +117,7 @@ func (p *Pager) apply(policy *Policy) {
 	}
 	p.ring.SetFlags(flags)
 	ahead := policy.Ahead
-	if p.pressed.Load() {
+	if p.pressed.Load() || p.busy.Load() {
 		ahead = 0
 	}
 	p.ring.SetAhead(ahead, policy.BindGrain)
@@ -212,7 +216,7 @@ func (p *Pager) round() (time.Duration, error) {
 	if err := p.takeBack(policy, epoch, age); err != nil {
 		return 0, err
 	}
-	slow := p.cache.round(p.started.Add(time.Duration(epoch) * epochUnit))
+	slow := p.cache.round()
 	if p.pending.empty() {
 		return slow, nil
 	}

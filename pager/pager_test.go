@@ -318,6 +318,44 @@ func TestColdCache(t *testing.T) {
 	})
 }
 
+func TestCPU(t *testing.T) {
+	c := CPU{Root: t.TempDir()}
+	if err := os.MkdirAll(filepath.Join(c.Root, "proc/pressure"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	look := func(text string) bool {
+		if err := os.WriteFile(filepath.Join(c.Root, "proc/pressure/cpu"), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return c.Busy()
+	}
+	if look("some avg10=90.00 avg60=0.00 avg300=0.00 total=5000000000\nfull avg10=0.00 total=0\n") {
+		t.Error("busy before there is anything to compare with")
+	}
+	if look("some avg10=0.00 avg60=0.00 avg300=0.00 total=5000000000\n") {
+		t.Error("busy without waiting")
+	}
+	if !look("some avg10=0.00 avg60=0.00 avg300=0.00 total=9000000000\n") {
+		t.Error("waiting is not seen")
+	}
+	if look("nothing of the kind") {
+		t.Error("busy by an odd file")
+	}
+}
+
+// TestBusy: a host without processors to spare does not bind ahead.
+func TestBusy(t *testing.T) {
+	policy := Policies[0]
+	policy.Delay = time.Hour
+	c := newCell(t, policy, func(o *Options) { o.Busy = func() bool { return true } })
+	if c.guest.Ahead() == 0 {
+		t.Error("nothing is bound ahead by default")
+	}
+	c.touch(t, 500, 1)
+	c.give(t, 500, 1)
+	eventually(t, "the guest is told", func() bool { return c.guest.Ahead() == 0 })
+}
+
 func TestPolicies(t *testing.T) {
 	for _, p := range Policies {
 		if err := p.check(); err != nil {

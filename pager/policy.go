@@ -35,9 +35,9 @@ const Off = "off"
 // hugeGrain is the number of frames of a huge page.
 const hugeGrain = 512
 
-// delay is a compromise: shorter than what users of freed memory notice on the
-// host, longer than the pause between two processes of a build.
-const delay = 20 * time.Millisecond
+// delay is a compromise: free memory is back on the host within 100 ms, and what
+// is freed between two processes of a build is mostly used again before.
+const delay = 80 * time.Millisecond
 
 // reportDelay is how long Linux's free page reporting waits after the first free
 // page (mm/page_reporting.c, PAGE_REPORTING_DELAY).

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Pressure tells whether the host, or the control group of this process, is
@@ -27,6 +28,39 @@ const (
 // Short looks once. What cannot be read counts as enough memory.
 func (p Pressure) Short() bool {
 	return p.stalled("/proc/pressure/memory") || p.full()
+}
+
+// CPU tells whether tasks of the host wait for processors.
+type CPU struct {
+	// Root: see Pressure.
+	Root string
+
+	total uint64 // waiting time so far, in microseconds
+	at    time.Time
+}
+
+// waitShare is the share of time in which some task waited for a processor that
+// makes a host busy.
+const waitShare = 0.3
+
+// Busy looks at the time since the last call. Not for concurrent use.
+func (c *CPU) Busy() bool {
+	for line := range strings.Lines(Pressure{c.Root}.read("/proc/pressure/cpu")) {
+		_, text, ok := strings.Cut(strings.TrimSpace(line), " total=")
+		if !ok || !strings.HasPrefix(line, "some ") {
+			continue
+		}
+		total, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			return false
+		}
+		now := time.Now()
+		waited, passed := total-c.total, now.Sub(c.at)
+		first := c.at.IsZero()
+		c.total, c.at = total, now
+		return !first && float64(waited) > waitShare*float64(passed.Microseconds())
+	}
+	return false
 }
 
 func (p Pressure) stalled(path string) bool {

@@ -107,3 +107,6 @@ func (g *Guest) Reclaimed(seq uint32, frames, cold uint64) {
 	atomic.StoreUint64(&g.area.Stats.ColdFrames, cold)
 	atomic.StoreUint32(&g.area.ReclaimAck, seq)
 }
+
+// Ahead is how many frames may be bound ahead.
+func (g *Guest) Ahead() uint32 { return atomic.LoadUint32(&g.area.AheadMax) }

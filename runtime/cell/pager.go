@@ -20,7 +20,7 @@ func newPager(spec config.Cell, m platform.Machine, fail func(error)) (*pager.Pa
 	}
 	return pager.New(pager.Options{
 		Memory: m.Memory(), Policy: policy, Cache: spec.ColdCache, Verify: spec.PagerVerify,
-		Fail: fail, RaiseIRQ: m.RaiseIRQ, Pressure: pager.Pressure{}.Short,
+		Fail: fail, RaiseIRQ: m.RaiseIRQ, Pressure: pager.Pressure{}.Short, Busy: new(pager.CPU).Busy,
 		Activity: func() uint64 {
 			s := m.Stats()
 			return s.GateCalls + s.RawCalls + s.Faults

@@ -201,10 +201,13 @@ void __pager_take(unsigned long pfn, unsigned int order)
  * host has not bound, doubles while that goes on, and closes after a pause.
  */
 #define AHEAD_MIN 32
+/* Frames that will be taken before the host gets to them. */
+#define AHEAD_GAP 32
 static unsigned int ahead_window, ahead_left;
 static unsigned long ahead_time;
 
-static void ask_ahead(struct zone *zone, unsigned int order, int migratetype)
+static void ask_ahead(struct zone *zone, unsigned int order, int migratetype,
+		      unsigned int gap)
 {
 	unsigned int want = ahead_window - ahead_left;
 
@@ -218,6 +221,12 @@ static void ask_ahead(struct zone *zone, unsigned int order, int migratetype)
 			continue;
 		pfn = page_to_pfn(page);
 		end = pfn + (1UL << order);
+		if (gap) {
+			unsigned int skip = min(gap, 1U << order);
+
+			pfn += skip;
+			gap -= skip;
+		}
 		/* Behind what has been asked for before. */
 		while (pfn < end &&
 		       (READ_ONCE(pager_words[pfn]) & PAGER_STATE_MASK) !=
@@ -256,7 +265,7 @@ void __pager_taken(struct zone *zone, unsigned int order, int migratetype)
 		ahead_window = clamp(2 * ahead_window, AHEAD_MIN, most);
 	ahead_window = min(ahead_window, most);
 	if (ahead_left <= ahead_window / 2)
-		ask_ahead(zone, order, migratetype);
+		ask_ahead(zone, order, migratetype, missed ? AHEAD_GAP : 0);
 }
 
 static void zero_frame(unsigned long pfn)

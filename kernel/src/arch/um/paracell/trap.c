@@ -100,8 +100,7 @@ static void show_user_fault(struct uml_pt_regs *r, const char *what)
  * first touch: the next pages come with it, in one host call where they are
  * contiguous. A scattered touch stays one page.
  */
-#define ANON_AHEAD_ORDER 4
-#define ANON_AHEAD (1 << ANON_AHEAD_ORDER)
+#define ANON_AHEAD 16
 
 /* Zeroed, contiguous pages for the faults ahead; taken from the front. */
 static struct page *ahead_page;
@@ -117,28 +116,34 @@ struct folio *arch_take_zeroed_folio(void)
 	return page_folio(ahead_page++);
 }
 
-/* Without them the faults take single pages, wherever those are. */
+/*
+ * Without them the faults take single pages, wherever those are. One more than
+ * is needed now: a fault that goes on behind them begins with a single page,
+ * and the block has an even number.
+ */
 static void stock_ahead(unsigned int count)
 {
-	unsigned int i;
+	unsigned int order = order_base_2(count + 1), i;
 
-	if (ahead_count || count < 2)
+	if (ahead_count > 1 || count < 2)
 		return;
-	ahead_page = alloc_pages((GFP_HIGHUSER_MOVABLE | __GFP_NOWARN) & ~__GFP_RECLAIM,
-				 ANON_AHEAD_ORDER);
+	if (ahead_count)
+		__free_page(ahead_page);
+	ahead_count = 0;
+	ahead_page = alloc_pages((GFP_HIGHUSER_MOVABLE | __GFP_ZERO |
+				  __GFP_NOWARN) & ~__GFP_RECLAIM, order);
 	if (!ahead_page)
 		return;
-	split_page(ahead_page, ANON_AHEAD_ORDER);
-	for (i = count; i < ANON_AHEAD; i++)
+	split_page(ahead_page, order);
+	ahead_count = count + 1;
+	for (i = ahead_count; i < 1 << order; i++)
 		__free_page(ahead_page + i);
-	memset(page_address(ahead_page), 0, count * PAGE_SIZE);
-	ahead_count = count;
 }
 
 static void drop_ahead(void)
 {
-	for (; ahead_count; ahead_count--)
-		__free_page(ahead_page++);
+	while (ahead_count > 1)
+		__free_page(ahead_page + --ahead_count);
 }
 
 static void fault_ahead(struct mm_struct *mm, unsigned long address)
