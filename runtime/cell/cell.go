@@ -19,6 +19,7 @@ import (
 	"github.com/paracell/paracell/protos/boot"
 	"github.com/paracell/paracell/runtime/assets"
 	"github.com/paracell/paracell/runtime/config"
+	"github.com/paracell/paracell/runtime/figures"
 	"github.com/paracell/paracell/runtime/initramfs"
 	"github.com/paracell/paracell/vmm/platform"
 	"github.com/paracell/paracell/vmm/virtiofs/passthrough"
@@ -32,6 +33,8 @@ type Cell struct {
 	devices *devices
 	pager   *pager.Pager // nil without one
 	choice  Choice
+	name    string
+	figures *figures.Server // nil if it could not be made
 }
 
 // Choice is what runs the cell.
@@ -111,7 +114,10 @@ func Create(ctx context.Context, spec config.Cell, stdio IO) (_ *Cell, err error
 		return nil, errors.Join(err, devices.close(), m.Close())
 	}
 	running.Store(p)
-	return &Cell{machine: m, devices: devices, pager: p, choice: choice}, nil
+	c := &Cell{machine: m, devices: devices, pager: p, choice: choice, name: spec.Name}
+	// A cell that "paracell top" does not see runs as well as any.
+	c.figures, _ = figures.Serve(figures.Dir, spec.Name, c.sample)
+	return c, nil
 }
 
 // Start lets the guest run.
@@ -175,6 +181,9 @@ func (c *Cell) Stats() platform.Stats { return c.machine.Stats() }
 // Close ends the cell and releases everything.
 func (c *Cell) Close() error {
 	// Devices first: they must not touch memory that the machine gives back.
+	if c.figures != nil {
+		_ = c.figures.Close()
+	}
 	err := c.devices.close()
 	if c.pager != nil {
 		c.pager.Close()

@@ -3,8 +3,12 @@
 package cell
 
 import (
+	"os"
+	"time"
+
 	"github.com/paracell/paracell/pager"
 	"github.com/paracell/paracell/runtime/config"
+	"github.com/paracell/paracell/runtime/figures"
 	"github.com/paracell/paracell/vmm/platform"
 )
 
@@ -35,6 +39,20 @@ func (c *Cell) Pager() (pager.Stats, bool) {
 		return pager.Stats{}, false
 	}
 	return c.pager.Stats(), true
+}
+
+// sample takes the figures that others see.
+func (c *Cell) sample() figures.Sample {
+	m := c.machine.Stats()
+	s := figures.Sample{
+		Time: time.Now(), Cell: c.name, Pid: os.Getpid(), Policy: pager.Off,
+		Resident: m.Resident, GateCalls: m.GateCalls, RawCalls: m.RawCalls, Faults: m.Faults,
+	}
+	if p, ok := c.Pager(); ok {
+		s.Policy, s.Used, s.FreeBound = p.Policy, p.Used(), c.FreeBound()
+		s.Bound, s.Unbound, s.Taken = p.Bound, p.Unbound, p.Guest.Taken
+	}
+	return s
 }
 
 // FreeBound is the memory in bytes that is bound and free, by the pager's table;

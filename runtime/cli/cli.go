@@ -24,12 +24,16 @@ const usage = `paracell - run programs in cells: sandboxes with a Linux kernel o
 Usage:
   paracell run [flags] --rootfs DIR -- CMD [ARGS...]
   paracell run [flags] --initramfs FILE
+  paracell top
+  paracell plot FILE
   paracell check
   paracell config [flags]
   paracell help [COMMAND]
 
 Commands:
   run     boot a cell, run one command in it and return its exit status
+  top     show what the cells of this host use, live or as a time series
+  plot    draw a time series of top
   check   say what this host can do, what is missing and how to get it
   config  print the settings that containers in cells get
   help    describe a command
@@ -51,6 +55,8 @@ func commands() []command {
 	return []command{
 		{"run", runHelp, runCell},
 		{"check", checkHelp, runCheck},
+		{"top", topHelp, runTop},
+		{"plot", plotHelp, runPlot},
 		{"config", configHelp, runConfig},
 	}
 }

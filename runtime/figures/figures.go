@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package figures shows what running cells use: every cell answers on a socket
+// of its own, and `paracell top` asks all of them.
+package figures
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Dir is where the sockets of the cells of a host are. Only its owner may look.
+const Dir = "/run/paracell/cells"
+
+// Sample are the figures of a cell at one moment. Counters begin with the cell;
+// sizes are in bytes.
+type Sample struct {
+	// Time of the sample.
+	Time time.Time
+	// Cell is its name, Pid the process that serves it.
+	Cell string
+	Pid  int
+	// Policy of the pager.
+	Policy string
+	// Resident is host memory bound to the cell, Used what the guest has in
+	// use, FreeBound what is bound and free by the pager's table. Without a
+	// pager only Resident is known.
+	Resident, Used, FreeBound uint64
+	// GateCalls and RawCalls are system calls by gate and by instruction.
+	GateCalls, RawCalls, Faults uint64
+	// Bound and Unbound are frames bound ahead and taken back; Taken left the
+	// guest's free lists.
+	Bound, Unbound, Taken uint64
+}
+
+// Waste is (Resident - Used) / Used; 0 if Used is not known.
+func (s *Sample) Waste() float64 {
+	if s.Used == 0 {
+		return 0
+	}
+	return (float64(s.Resident) - float64(s.Used)) / float64(s.Used)
+}
+
+// Server answers for one cell.
+type Server struct {
+	listener *net.UnixListener
+	take     func() Sample
+	done     sync.WaitGroup
+
+	mu    sync.Mutex
+	conns map[net.Conn]struct{} // nil when closed
+}
+
+// Serve answers on a socket in dir until Close. take may be called from many
+// goroutines at once, up to the return of Close.
+func Serve(dir, name string, take func() Sample) (*Server, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("figures of cell %s: %w", name, err)
+	}
+	file := fmt.Sprintf("%d-%s", os.Getpid(), strings.Map(plain, name))
+	// A socket's path has at most 107 bytes.
+	path := filepath.Join(dir, file[:min(len(file), 60)])
+	for i := 1; ; i++ {
+		l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+		if errors.Is(err, syscall.EADDRINUSE) && i < 1000 {
+			path = filepath.Join(dir, fmt.Sprintf("%s-%d", file[:min(len(file), 60)], i))
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("figures of cell %s: %w", name, err)
+		}
+		s := &Server{listener: l, take: take, conns: map[net.Conn]struct{}{}}
+		s.done.Go(s.accept)
+		return s, nil
+	}
+}
+
+// plain leaves only what is harmless in the name of a file.
+func plain(r rune) rune {
+	switch {
+	case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '.', r == '_':
+		return r
+	}
+	return '_'
+}
+
+func (s *Server) accept() {
+	for {
+		conn, err := s.listener.Accept()
+		if err != nil {
+			return
+		}
+		s.mu.Lock()
+		if s.conns == nil {
+			s.mu.Unlock()
+			conn.Close()
+			return
+		}
+		s.conns[conn] = struct{}{}
+		s.mu.Unlock()
+		s.done.Go(func() { s.answer(conn) })
+	}
+}
+
+// answer writes a sample for every byte that it gets.
+func (s *Server) answer(conn net.Conn) {
+	defer func() {
+		conn.Close()
+		s.mu.Lock()
+		delete(s.conns, conn)
+		s.mu.Unlock()
+	}()
+	ask := make([]byte, 1)
+	encoder := json.NewEncoder(conn)
+	for {
+		if _, err := io.ReadFull(conn, ask); err != nil {
+			return
+		}
+		if encoder.Encode(s.take()) != nil {
+			return
+		}
+	}
+}
+
+// Close ends the answers and removes the socket.
+func (s *Server) Close() error {
+	err := s.listener.Close()
+	s.mu.Lock()
+	conns := s.conns
+	s.conns = nil
+	for c := range conns {
+		c.Close()
+	}
+	s.mu.Unlock()
+	s.done.Wait()
+	return err
+}
+
+// Watcher asks the cells of a host. Not for concurrent use.
+type Watcher struct {
+	dir   string
+	conns map[string]*conn
+}
+
+type conn struct {
+	net.Conn
+	r *bufio.Reader
+}
+
+// Watch asks the cells whose sockets are in dir.
+func Watch(dir string) *Watcher { return &Watcher{dir: dir, conns: map[string]*conn{}} }
+
+// patience bounds how long a cell may take for its answer.
+const patience = time.Second
+
+// Samples asks every cell once, in the order of their names. Cells that do not
+// answer are left out; sockets that nobody listens on any more are removed.
+func (w *Watcher) Samples() ([]Sample, error) {
+	entries, err := os.ReadDir(w.dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	var out []Sample
+	for _, e := range entries {
+		if s, err := w.ask(filepath.Join(w.dir, e.Name())); err == nil {
+			out = append(out, s)
+		}
+	}
+	slices.SortFunc(out, func(a, b Sample) int {
+		if c := strings.Compare(a.Cell, b.Cell); c != 0 {
+			return c
+		}
+		return a.Pid - b.Pid
+	})
+	return out, nil
+}
+
+func (w *Watcher) ask(path string) (s Sample, err error) {
+	c := w.conns[path]
+	if c == nil {
+		raw, err := net.DialTimeout("unix", path, patience)
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			_ = os.Remove(path)
+		}
+		if err != nil {
+			return s, err
+		}
+		c = &conn{raw, bufio.NewReader(raw)}
+		w.conns[path] = c
+	}
+	if err = c.SetDeadline(time.Now().Add(patience)); err == nil {
+		_, err = c.Write([]byte{'\n'})
+	}
+	var line []byte
+	if err == nil {
+		line, err = c.r.ReadBytes('\n')
+	}
+	if err == nil {
+		err = json.Unmarshal(line, &s)
+	}
+	if err != nil {
+		c.Close()
+		delete(w.conns, path)
+	}
+	return s, err
+}
+
+// Close ends the connections.
+func (w *Watcher) Close() {
+	for path, c := range w.conns {
+		c.Close()
+		delete(w.conns, path)
+	}
+}
