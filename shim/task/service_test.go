@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package task
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	api "github.com/containerd/containerd/api/runtime/task/v3"
+	"github.com/containerd/containerd/api/types/task"
+	"github.com/containerd/errdefs"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/paracell/paracell/internal/leakcheck"
+	"github.com/paracell/paracell/shim/record"
+)
+
+func TestMain(m *testing.M) { leakcheck.Main(m) }
+
+func anyOf(b []byte) *anypb.Any { return &anypb.Any{TypeUrl: "x", Value: b} }
+
+var bg = context.Background()
+
+func TestLife(t *testing.T) {
+	r := newRig(t)
+	p := r.made("c")
+	if s, err := r.State(bg, &api.StateRequest{ID: "c"}); err != nil || s.Status != task.Status_CREATED || s.Pid != 4711 {
+		t.Errorf("%v, %v", s, err)
+	}
+	r.run("c", "")
+	e := r.added("c", "e")
+	r.run("c", "e")
+	e.exit(5)
+	if code := r.waited("c", "e"); code != 5 {
+		t.Errorf("status %d", code)
+	}
+	if _, err := r.Delete(bg, &api.DeleteRequest{ID: "c", ExecID: "e"}); err != nil {
+		t.Error(err)
+	}
+	if _, err := r.Pause(bg, &api.PauseRequest{ID: "c"}); err != nil {
+		t.Error(err)
+	}
+	_, err := r.Exec(bg, &api.ExecProcessRequest{ID: "c", ExecID: "x", Spec: anyOf([]byte(`{"args":["true"],"cwd":"/"}`))})
+	r.class("exec while paused", err, errdefs.IsFailedPrecondition)
+	if _, err := r.Resume(bg, &api.ResumeRequest{ID: "c"}); err != nil {
+		t.Error(err)
+	}
+	p.exit(3)
+	if code := r.waited("c", ""); code != 3 {
+		t.Errorf("status %d", code)
+	}
+	bundle := r.containers["c"].bundle
+	if rec, err := record.Read(bundle); err != nil || rec.Exit == nil || rec.Exit.Status != 3 || rec.Task != 4711 {
+		t.Errorf("record %+v, %v", rec, err)
+	}
+	d, err := r.Delete(bg, &api.DeleteRequest{ID: "c"})
+	if err != nil || d.ExitStatus != 3 || d.ExitedAt == nil {
+		t.Errorf("%v, %v", d, err)
+	}
+	if _, err := record.Read(bundle); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the record of a deleted container: %v", err)
+	}
+	r.await("/tasks/create", "/tasks/start", "/tasks/exec-added", "/tasks/exec-started", "/tasks/exit e 5",
+		"/tasks/paused", "/tasks/resumed", "/tasks/exit c 3", "/tasks/delete")
+	if r.boots != 1 || !slices.Equal(r.box.shared, r.box.removed) {
+		t.Errorf("%d boots, %q and %q", r.boots, r.box.shared, r.box.removed)
+	}
+}
+
+// TestExitBeforeStartReturns: the events of a process that ends at once are in
+// order, and its status is not lost.
+func TestExitBeforeStartReturns(t *testing.T) {
+	r := newRig(t)
+	r.made("c")
+	r.run("c", "")
+	r.box.mu.Lock()
+	r.box.onStart = func(p *fakeProcess) error {
+		p.exit(7)
+		return nil
+	}
+	r.box.mu.Unlock()
+	const n = 500
+	var all sync.WaitGroup
+	for i := range n {
+		name := fmt.Sprint("e", i)
+		r.added("c", name)
+		all.Go(func() {
+			if _, err := r.Start(bg, &api.StartRequest{ID: "c", ExecID: name}); err != nil {
+				t.Error(err)
+			}
+			if w, err := r.Wait(bg, &api.WaitRequest{ID: "c", ExecID: name}); err != nil || w.ExitStatus != 7 {
+				t.Errorf("%v, %v", w, err)
+			}
+		})
+	}
+	all.Wait()
+	r.stop.Shutdown()
+	<-r.stop.Done()
+	exits, started := 0, 0
+	for _, e := range r.events.seen() {
+		switch {
+		case strings.HasPrefix(e, "/tasks/exec-started"):
+			started++
+		case strings.HasPrefix(e, "/tasks/exit e"):
+			if exits++; exits > started {
+				t.Fatal("an exit before its start")
+			}
+		}
+	}
+	if exits != n || started != n {
+		t.Errorf("%d starts, %d exits", started, exits)
+	}
+}
+
+// TestFirstLast: the exit of the first process waits for a process that is just
+// being started.
+func TestFirstLast(t *testing.T) {
+	r := newRig(t)
+	p := r.made("c")
+	r.run("c", "")
+	e := r.added("c", "e")
+	late := r.added("c", "late")
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	r.box.mu.Lock()
+	r.box.onStart = func(*fakeProcess) error {
+		close(begun)
+		<-goOn
+		return nil
+	}
+	r.box.mu.Unlock()
+	done := make(chan error)
+	go func() {
+		_, err := r.Start(bg, &api.StartRequest{ID: "c", ExecID: "e"})
+		done <- err
+	}()
+	<-begun
+	p.exit(1)
+	for end := time.Now().Add(patience); !r.containers["c"].isEnding(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the end is not noticed")
+		}
+	}
+	_, err := r.Start(bg, &api.StartRequest{ID: "c", ExecID: "late"})
+	r.class("start after the end", err, errdefs.IsFailedPrecondition)
+	close(goOn)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	e.exit(2)
+	late.exit(0)
+	r.waited("c", "")
+	r.await("/tasks/create", "/tasks/start", "/tasks/exec-added", "/tasks/exec-added", "/tasks/exec-started", "/tasks/exit e 2", "/tasks/exit c 1")
+}
+
+func TestCellEnds(t *testing.T) {
+	r := newRig(t)
+	r.made("c")
+	r.run("c", "")
+	r.added("c", "e")
+	r.run("c", "e")
+	r.box.Close()
+	if code := r.waited("c", ""); code != 137 {
+		t.Errorf("status %d", code)
+	}
+	_, err := r.Kill(bg, &api.KillRequest{ID: "c", Signal: 9})
+	r.class("kill", err, errdefs.IsNotFound)
+	_, err = r.Pids(bg, &api.PidsRequest{ID: "nothing"})
+	r.class("pids", err, errdefs.IsNotFound)
+	_, err = r.Start(bg, &api.StartRequest{ID: "c"})
+	r.class("start", err, errdefs.IsFailedPrecondition)
+	if d, err := r.Delete(bg, &api.DeleteRequest{ID: "c"}); err != nil || d.ExitStatus != 137 {
+		t.Errorf("%v, %v", d, err)
+	}
+	r.await("/tasks/create", "/tasks/start", "/tasks/exec-added", "/tasks/exec-started", "/tasks/exit e 137", "/tasks/exit c 137", "/tasks/delete")
+}
+
+func TestCreateFails(t *testing.T) {
+	r := newRig(t)
+	r.box.failCreate = errors.New("crun says no")
+	dir := r.bundle()
+	_, err := r.Create(bg, &api.CreateTaskRequest{ID: "c", Bundle: dir})
+	if err == nil || !strings.Contains(err.Error(), "crun says no") {
+		t.Error(err)
+	}
+	if _, err := record.Read(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("record: %v", err)
+	}
+	if !slices.Equal(r.box.removed, []string{"c"}) {
+		t.Errorf("removed %q", r.box.removed)
+	}
+	if _, err := r.Create(bg, &api.CreateTaskRequest{ID: "c", Bundle: filepath.Join(dir, "none")}); err == nil {
+		t.Error("a bundle that does not exist")
+	}
+	r.box.failCreate = nil
+	r.made("c") // the name is free
+	_, err = r.Create(bg, &api.CreateTaskRequest{ID: "c", Bundle: dir})
+	r.class("the same name", err, errdefs.IsAlreadyExists)
+	_, err = r.Create(bg, &api.CreateTaskRequest{ID: "d", Bundle: dir, Checkpoint: "x"})
+	r.class("from a checkpoint", err, errdefs.IsNotImplemented)
+}
+
+func TestStartFails(t *testing.T) {
+	r := newRig(t)
+	r.made("c")
+	r.run("c", "")
+	r.added("c", "e")
+	r.box.mu.Lock()
+	r.box.onStart = func(*fakeProcess) error { return errors.New("no such program") }
+	r.box.mu.Unlock()
+	if _, err := r.Start(bg, &api.StartRequest{ID: "c", ExecID: "e"}); err == nil || !strings.Contains(err.Error(), "no such program") {
+		t.Error(err)
+	}
+	if code := r.waited("c", "e"); code != notStartedStatus {
+		t.Errorf("status %d", code)
+	}
+	if _, err := r.Delete(bg, &api.DeleteRequest{ID: "c", ExecID: "e"}); err != nil {
+		t.Error(err)
+	}
+	r.await("/tasks/create", "/tasks/start", "/tasks/exec-added")
+}
+
+func TestErrors(t *testing.T) {
+	r := newRig(t)
+	r.made("c")
+	r.added("c", "e")
+	for what, call := range map[string]func(id, exec string) error{
+		"state": func(id, exec string) error {
+			_, err := r.State(bg, &api.StateRequest{ID: id, ExecID: exec})
+			return err
+		},
+		"start": func(id, exec string) error {
+			_, err := r.Start(bg, &api.StartRequest{ID: id, ExecID: exec})
+			return err
+		},
+		"delete": func(id, exec string) error {
+			_, err := r.Delete(bg, &api.DeleteRequest{ID: id, ExecID: exec})
+			return err
+		},
+		"kill": func(id, exec string) error { _, err := r.Kill(bg, &api.KillRequest{ID: id, ExecID: exec}); return err },
+		"wait": func(id, exec string) error { _, err := r.Wait(bg, &api.WaitRequest{ID: id, ExecID: exec}); return err },
+		"resize": func(id, exec string) error {
+			_, err := r.ResizePty(bg, &api.ResizePtyRequest{ID: id, ExecID: exec})
+			return err
+		},
+		"close": func(id, exec string) error {
+			_, err := r.CloseIO(bg, &api.CloseIORequest{ID: id, ExecID: exec})
+			return err
+		},
+	} {
+		r.class(what+" of no container", call("none", ""), errdefs.IsNotFound)
+		r.class(what+" of no process", call("c", "none"), errdefs.IsNotFound)
+	}
+	_, err := r.Kill(bg, &api.KillRequest{ID: "c", ExecID: "e", Signal: 9})
+	r.class("kill before the start", err, errdefs.IsFailedPrecondition)
+	_, err = r.Kill(bg, &api.KillRequest{ID: "c", Signal: 65})
+	r.class("signal 65", err, errdefs.IsInvalidArgument)
+	_, err = r.Pause(bg, &api.PauseRequest{ID: "c"})
+	r.class("pause before the start", err, errdefs.IsFailedPrecondition)
+	_, err = r.ResizePty(bg, &api.ResizePtyRequest{ID: "c"})
+	r.class("no terminal", err, errdefs.IsFailedPrecondition)
+	_, err = r.Update(bg, &api.UpdateTaskRequest{ID: "c"})
+	r.class("update of nothing", err, errdefs.IsInvalidArgument)
+	_, err = r.Exec(bg, &api.ExecProcessRequest{ID: "c", ExecID: "e", Spec: anyOf([]byte(`{"args":["true"],"cwd":"/"}`))})
+	r.class("a name in use", err, errdefs.IsAlreadyExists)
+	_, err = r.Exec(bg, &api.ExecProcessRequest{ID: "c", ExecID: "f", Spec: anyOf([]byte("{"))})
+	r.class("no process", err, errdefs.IsInvalidArgument)
+	_, err = r.Checkpoint(bg, &api.CheckpointTaskRequest{ID: "c"})
+	r.class("checkpoint", err, errdefs.IsNotImplemented)
+	_, err = r.Stats(bg, &api.StatsRequest{ID: "c"})
+	r.class("no control group", err, errdefs.IsNotFound)
+	r.run("c", "")
+	_, err = r.Delete(bg, &api.DeleteRequest{ID: "c"})
+	r.class("delete while running", err, errdefs.IsFailedPrecondition)
+}
+
+// TestDeleteCreated: what was never started goes with exit and delete, in this
+// order.
+func TestDeleteCreated(t *testing.T) {
+	r := newRig(t)
+	r.made("c")
+	r.added("c", "e")
+	if _, err := r.Delete(bg, &api.DeleteRequest{ID: "c", ExecID: "e"}); err != nil {
+		t.Error(err)
+	}
+	if _, err := r.Delete(bg, &api.DeleteRequest{ID: "c"}); err != nil {
+		t.Error(err)
+	}
+	r.await("/tasks/create", "/tasks/exec-added", "/tasks/exit c 137", "/tasks/delete")
+}
+
+func TestPids(t *testing.T) {
+	r := newRig(t)
+	r.made("c")
+	p, err := r.Pids(bg, &api.PidsRequest{ID: "c"})
+	if err != nil || len(p.Processes) != 3 {
+		t.Fatalf("%v, %v", p, err)
+	}
+	if p.Processes[0].Pid != 4711 || p.Processes[1].Pid != guestPids+3 || p.Processes[1].Info == nil || p.Processes[2].Pid < guestPids {
+		t.Errorf("%v", p)
+	}
+}
+
+func TestShutdown(t *testing.T) {
+	r := newRig(t)
+	p := r.made("c")
+	if _, err := r.Shutdown(bg, &api.ShutdownRequest{}); err != nil {
+		t.Error(err)
+	}
+	select {
+	case <-r.stop.Done():
+		t.Fatal("ended with a container")
+	default:
+	}
+	p.exit(0)
+	r.waited("c", "")
+	if _, err := r.Delete(bg, &api.DeleteRequest{ID: "c"}); err != nil {
+		t.Error(err)
+	}
+	if _, err := r.Shutdown(bg, &api.ShutdownRequest{}); err != nil {
+		t.Error(err)
+	}
+	<-r.stop.Done()
+	select {
+	case <-r.box.ended:
+	default:
+		t.Error("the cell lives on")
+	}
+	r.await("/tasks/create", "/tasks/exit c 0", "/tasks/delete")
+}
