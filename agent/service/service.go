@@ -79,10 +79,20 @@ var empty = &agent.Empty{}
 func answer[T any](v T, err error) (T, error) {
 	if err != nil {
 		var none T
-		return none, errgrpc.ToGRPC(err)
+		return none, errgrpc.ToGRPC(flat{err})
 	}
 	return v, nil
 }
+
+// flat is an error whose text is one line and that has one class: containerd
+// prints every class and cause of an error that has several again.
+type flat struct{ error }
+
+func (f flat) Error() string {
+	return strings.Join(strings.Split(f.error.Error(), "\n"), "; ")
+}
+
+func (f flat) Unwrap() error { return errdefs.Resolve(f.error) }
 
 // Hello implements agent.AgentService.
 func (s *Service) Hello(_ context.Context, r *agent.HelloRequest) (*agent.HelloResponse, error) {
@@ -177,6 +187,9 @@ func (s *Service) writeBundle(c *container, r *agent.CreateRequest) (*specs.Proc
 		return nil, err
 	}
 	spec.Root.Path = filepath.Join(s.RootsDir, filepath.Clean("/"+r.Root.GetPath()))
+	if err := checkProgram(spec.Root.Path, spec.Process); err != nil {
+		return nil, err
+	}
 	spec.Linux.CgroupsPath = "/" + c.id
 	b, err := json.Marshal(&spec)
 	if err != nil {

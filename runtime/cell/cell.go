@@ -7,6 +7,7 @@ package cell
 
 import (
 	"context"
+	"debug/elf"
 	"errors"
 	"fmt"
 	"io"
@@ -71,6 +72,10 @@ func Create(ctx context.Context, spec config.Cell, stdio IO) (_ *Cell, err error
 		return nil, fmt.Errorf("guest kernel: %w", err)
 	}
 	defer kernel.Close()
+	var magic [4]byte
+	if _, err := kernel.ReadAt(magic[:], 0); err != nil || string(magic[:]) != elf.ELFMAG {
+		return nil, fmt.Errorf("guest kernel %s is no ELF file: the kernel of a cell is the %s of the same build", kernelPath, assets.Kernel)
+	}
 	root, err := rootImage(spec)
 	if err != nil {
 		return nil, err

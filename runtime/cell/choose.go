@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/paracell/paracell/runtime/config"
 	"github.com/paracell/paracell/vmm/kvm"
 	"github.com/paracell/paracell/vmm/platform"
 	"github.com/paracell/paracell/vmm/process"
@@ -78,9 +79,9 @@ func choose(platforms []platform.Platform, name string, isolation platform.Isola
 	case failed == nil:
 		return Choice{}, fmt.Errorf("%w: platform %q with isolation %q: no such combination; kvm has mpk, pagetable and none, process has mpk and none",
 			platform.ErrConfig, name, isolation)
-	case auto(string(isolation)):
-		failed = append(failed, errors.New("without them, isolation none runs a cell all the same: a process in the cell can then "+
-			"take over the cell's own kernel; the boundary between cell and host stays as it is"))
+	case isolation != platform.IsolationNone:
+		failed = append(failed, fmt.Errorf("without them, isolation none runs a cell all the same (isolation = \"none\" in %s, paracell run --isolation none): "+
+			"a process in the cell can then take over the cell's own kernel; the boundary between cell and host stays as it is", config.FilePath))
 	}
 	return Choice{}, errors.Join(failed...)
 }

@@ -174,7 +174,7 @@ func (s *Sandbox) Add(id string, b *bundle.Bundle) (*agent.Root, error) {
 		return nil, fmt.Errorf("container %s: %w", id, err)
 	}
 	if err := s.cell.AddRoot(id, b.Rootfs); err != nil {
-		return nil, fmt.Errorf("root file system of container %s: %w", id, err)
+		return nil, fmt.Errorf("root file system %s of container %s: %w", b.Rootfs, id, err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -97,10 +98,20 @@ func (s *service) RegisterTTRPC(server *ttrpc.Server) error {
 func answer[T any](v T, err error) (T, error) {
 	if err != nil {
 		var none T
-		return none, errgrpc.ToGRPC(err)
+		return none, errgrpc.ToGRPC(flat{err})
 	}
 	return v, nil
 }
+
+// flat is an error whose text is one line and that has one class: containerd
+// prints every class and cause of an error that has several again.
+type flat struct{ error }
+
+func (f flat) Error() string {
+	return strings.Join(strings.Split(f.error.Error(), "\n"), "; ")
+}
+
+func (f flat) Unwrap() error { return errdefs.Resolve(f.error) }
 
 // Create implements api.TTRPCTaskService.
 func (s *service) Create(ctx context.Context, r *api.CreateTaskRequest) (*api.CreateTaskResponse, error) {

@@ -23,7 +23,7 @@ func cellOf(name string, o *anypb.Any, b *bundle.Bundle) (config.Cell, error) {
 		c, err = s.Cell(name, b.MemoryLimit)
 	}
 	if err != nil {
-		return c, fmt.Errorf("%w: %w", errdefs.ErrInvalidArgument, err)
+		return c, fmt.Errorf("%w: %w", err, errdefs.ErrInvalidArgument)
 	}
 	return c, nil
 }
