@@ -42,6 +42,7 @@ const path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 var table = []image{
 	{name: "busybox", command: []string{"/bin/sh"}},
+	{name: "pause", command: []string{"/bin/sleep", "infinity"}}, // holds a pod
 	{name: "debian", command: []string{"/bin/bash"}},
 	{name: "python3", packages: []string{"python3"}, command: []string{"python3"}},
 	{name: "nodejs", packages: []string{"nodejs"}, command: []string{"node"}},
@@ -121,7 +122,7 @@ func Build(ctx context.Context, log io.Writer, names ...string) (*Set, error) {
 			return nil, fmt.Errorf("image %q is not known: %s", name, strings.Join(Names(), ", "))
 		}
 		s.images = append(s.images, packed{image: table[i]})
-		if name == "busybox" {
+		if onBusybox(name) {
 			if _, err := b.layer("busybox"); err != nil {
 				if err := b.pack(ctx, "busybox", "making an image of busybox", "busybox"); err != nil {
 					return nil, err
@@ -138,7 +139,7 @@ func Build(ctx context.Context, log io.Writer, names ...string) (*Set, error) {
 	}
 	for n := range s.images {
 		p := &s.images[n]
-		if p.name != "busybox" && len(p.packages) != 0 {
+		if !onBusybox(p.name) && len(p.packages) != 0 {
 			l, err := b.layer("base")
 			if err != nil {
 				return nil, err
@@ -167,10 +168,13 @@ func (b *builder) forget() {
 	}
 }
 
+// onBusybox says whether an image has busybox and nothing else in it.
+func onBusybox(name string) bool { return name == "busybox" || name == "pause" }
+
 // layerOf names the last layer of an image: other packages are another one.
 func layerOf(i image) string {
 	switch {
-	case i.name == "busybox":
+	case onBusybox(i.name):
 		return "busybox"
 	case len(i.packages) == 0:
 		return "base"

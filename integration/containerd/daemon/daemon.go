@@ -61,6 +61,12 @@ type Options struct {
 	Images []string
 	// Debug makes containerd and its shims say more.
 	Debug bool
+	// CRI leaves the CRI plugin on.
+	CRI bool
+	// Containerd is added to containerd's configuration.
+	Containerd string
+	// Wrap is a command that runs containerd.
+	Wrap []string
 }
 
 // Start starts a daemon that ends with the test.
@@ -82,7 +88,8 @@ func Start(t testing.TB, o Options) *Daemon {
 	}
 	i, err := instance.Start(t.Context(), instance.Options{
 		Log: t.Output(), Path: []string{filepath.Dir(shim)}, Env: o.Env,
-		Config: fmt.Sprintf("[debug]\n  level = %q\n", level),
+		CRI: o.CRI, Wrap: o.Wrap,
+		Config: fmt.Sprintf("[debug]\n  level = %q\n%s", level, o.Containerd),
 		Cells:  fmt.Sprintf("isolation = %q\n%s", testenv.Isolation(), o.Config),
 	})
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -42,6 +43,9 @@ type Options struct {
 	Config string
 	// CRI leaves the CRI plugin on.
 	CRI bool
+	// Wrap is a command that runs containerd, with the program and its arguments
+	// added, and becomes it.
+	Wrap []string
 }
 
 // Instance is a running containerd. Ctr, Do and Import may be called from any
@@ -54,7 +58,7 @@ type Instance struct {
 
 	program, ctr string
 	root         string
-	env          []string
+	env, wrap    []string
 	cmd          *exec.Cmd
 	ended        chan struct{} // closed when cmd has ended
 }
@@ -67,7 +71,7 @@ func Start(ctx context.Context, o Options) (_ *Instance, err error) {
 	if o.Log == nil {
 		o.Log = io.Discard
 	}
-	d := &Instance{}
+	d := &Instance{wrap: o.Wrap}
 	if d.program, err = tools.Build(ctx, o.Log, "containerd"); err != nil {
 		return nil, err
 	}
@@ -123,7 +127,8 @@ func (d *Instance) launch(ctx context.Context) error {
 		return err
 	}
 	defer log.Close()
-	cmd := exec.Command(d.program, "-c", filepath.Join(d.Dir, "config.toml"))
+	line := append(slices.Clone(d.wrap), d.program, "-c", filepath.Join(d.Dir, "config.toml"))
+	cmd := exec.Command(line[0], line[1:]...)
 	cmd.Env, cmd.Stdout, cmd.Stderr = d.env, log, log
 	// An interrupt at the terminal is for whoever started it, who then closes it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
