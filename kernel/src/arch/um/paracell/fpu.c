@@ -18,6 +18,7 @@
 #include <asm/paracell_fpu.h>
 #include <asm/processor.h>
 #include <asm/sigcontext.h>
+#include "text_trap.h"
 
 #define XFEATURE_FP	0
 #define XFEATURE_SSE	1
@@ -353,6 +354,104 @@ bool paracell_fpu_from_frame(const void __user *buf)
 		return true;
 	init_image(fpu_of(current));
 	return !buf;
+}
+
+/*
+ * Offsets of components in a compacted image: SDM volume 1, 13.4.3. The
+ * processor is asked once, which is slow in a virtual machine.
+ */
+#define COMPONENTS 63
+
+static int compacted_offset(u64 present, int component)
+{
+	static u16 size[COMPONENTS];
+	static u64 aligned, known;
+	int i, offset = HEADER_END;
+	u32 r[4];
+
+	for (i = XFEATURE_YMM; i <= component; i++) {
+		if (!(present & BIT_ULL(i)))
+			continue;
+		if (!(known & BIT_ULL(i))) {
+			asm volatile("cpuid" : "=a" (r[0]), "=b" (r[1]), "=c" (r[2]), "=d" (r[3])
+				     : "0" (0xd), "2" (i));
+			size[i] = r[0];
+			if (r[2] & BIT(1))
+				aligned |= BIT_ULL(i);
+			known |= BIT_ULL(i);
+		}
+		if (aligned & BIT_ULL(i))
+			offset = ALIGN(offset, 64);
+		if (i < component)
+			offset += size[i];
+	}
+	return offset;
+}
+
+#define XFEATURE_PKRU	BIT_ULL(9)
+
+int paracell_fpu_xrstor(const void __user *area, u64 mask)
+{
+	struct xsave_image *x = image_of(current), from;
+	u32 xcr0_low, xcr0_high;
+	u64 present, layout, xcr0;
+	bool compacted;
+	int i, offset;
+
+	if ((unsigned long)area % 64)
+		return -EINVAL;
+	if (copy_from_user(&from, area, HEADER_END))
+		return -EFAULT;
+	asm volatile("xgetbv" : "=a" (xcr0_low), "=d" (xcr0_high) : "c" (0));
+	xcr0 = xcr0_low | (u64)xcr0_high << 32;
+	mask &= xcr0;
+	present = from.header.xfeatures;
+	layout = from.header.xcomp_bv;
+	compacted = layout >> 63;
+	layout &= ~BIT_ULL(63);
+	/* SDM volume 1, 13.8.1 and 13.8.2. */
+	if (compacted) {
+		if ((layout & ~xcr0) || (present & ~layout) ||
+		    memchr_inv(from.header.reserved, 0, sizeof(from.header.reserved)))
+			return -EINVAL;
+	} else if ((present & ~xcr0) || layout || from.header.reserved[0]) {
+		return -EINVAL;
+	}
+	if (compacted ? (mask & present & BIT_ULL(XFEATURE_SSE)) != 0 :
+	    (mask & (BIT_ULL(XFEATURE_SSE) | BIT_ULL(XFEATURE_YMM))) != 0) {
+		if (from.mxcsr & ~mxcsr_mask)
+			return -EINVAL;
+	}
+	if (mask & present & ~(paracell_xfeatures | XFEATURE_PKRU))
+		return -EILSEQ;
+	mask &= paracell_xfeatures;
+
+	paracell_fpu_sync(current);
+	paracell_fpu_drop();
+	if (compacted) {
+		if (mask & BIT_ULL(XFEATURE_SSE))
+			x->mxcsr = present & BIT_ULL(XFEATURE_SSE) ?
+				   from.mxcsr : MXCSR_DEFAULT;
+	} else if (mask & (BIT_ULL(XFEATURE_SSE) | BIT_ULL(XFEATURE_YMM))) {
+		x->mxcsr = from.mxcsr;
+	}
+	if (mask & present & BIT_ULL(XFEATURE_FP)) {
+		memcpy(x, &from, offsetof(struct xsave_image, mxcsr));
+		memcpy(x->st, from.st, sizeof(x->st));
+	}
+	if (mask & present & BIT_ULL(XFEATURE_SSE))
+		memcpy(x->xmm, from.xmm, sizeof(x->xmm));
+	for (i = XFEATURE_YMM; i < ARRAY_SIZE(component_size); i++) {
+		if (!(mask & present & BIT_ULL(i)))
+			continue;
+		offset = compacted ? compacted_offset(layout, i) : component_offset[i];
+		if (copy_from_user((u8 *)x + component_offset[i], area + offset,
+				   component_size[i]))
+			return -EFAULT;
+	}
+	/* What is not present is initial afterwards. */
+	x->header.xfeatures = (x->header.xfeatures & ~mask) | (present & mask);
+	return 0;
 }
 
 void paracell_fpu_get_fxsave(struct task_struct *t, struct membuf *to)

@@ -26,6 +26,7 @@
 #include <sysdep/ptrace.h>
 #include <kern_util.h>
 #include "paracell.h"
+#include "text_trap.h"
 
 struct task_struct *current_task = &init_task;
 EXPORT_SYMBOL(current_task);
@@ -168,8 +169,12 @@ void __noreturn paracell_userspace(void)
 		mm = current->mm;
 		vcpu->as = mm->context.as;
 		paracell_tlb_sync(mm);
-
-		code = enter(r);
+		if (unlikely(text_step_task == current)) {
+			text_step_begin(r);
+			code = text_step_end(r, enter(r));
+		} else {
+			code = enter(r);
+		}
 
 		r->is_user = 1;
 		switch (code) {

@@ -16,6 +16,7 @@
 #include <asm/tlbflush.h>
 #include <asm/mmu_context.h>
 #include "paracell.h"
+#include "text.h"
 
 void paracell_mark_dirty(struct mm_struct *mm, unsigned long start,
 			 unsigned long end, bool flush)
@@ -74,6 +75,8 @@ pte_t *virt_to_pte(struct mm_struct *mm, unsigned long addr)
 /* The operations gathered so far are vcpu->ops[0 .. num_ops). */
 struct sync {
 	struct paracell_vcpu *vcpu;
+	struct mm_struct *mm;
+	struct text_window *window;	/* of views, where the walk is; or NULL */
 	bool flush;
 	bool full;
 };
@@ -120,19 +123,49 @@ static u32 host_prot(pte_t pte)
 	return prot;
 }
 
+/*
+ * An executable frame is never mapped executable, its view is. Without a view
+ * an entry that can be written is data now, another waits for a fault.
+ */
 static void sync_pte(struct sync *s, pte_t *ptep, unsigned long addr)
 {
+	struct text_map *m = text_map(s->window, addr);
+	struct page *view;
 	pte_t pte = *ptep;
 	u32 prot;
 
 	if (!pte_present(pte)) {
-		if (s->flush)
+		if (s->flush) {
+			if (m)
+				text_unmap(m);
 			emit(s, PARACELL_OP_UNMAP, 0, addr, PAGE_SIZE, 0);
+		}
 		return;
 	}
 	if (!pte_get_bits(pte, _PAGE_SYNC_MASK))
 		return;
 	prot = host_prot(pte);
+	if (m && (!(prot & PARACELL_PROT_EXEC) || m->view->pfn != pte_pfn(pte))) {
+		text_unmap(m);
+		m = NULL;
+		/* Whatever the host has there is not this page. */
+		pte = pte_set_flags(pte, _PAGE_NEWPAGE);
+		if (!prot)
+			emit(s, PARACELL_OP_UNMAP, 0, addr, PAGE_SIZE, 0);
+	}
+	if (m) {
+		view = text_map_page(m, &prot);
+		if (view)
+			emit(s, PARACELL_OP_MAP, prot, addr, PAGE_SIZE,
+			     page_to_phys(view));
+		else
+			emit(s, PARACELL_OP_UNMAP, 0, addr, PAGE_SIZE, 0);
+		if (!s->full)
+			*ptep = pte_clear_flags(pte, _PAGE_SYNC_MASK);
+		return;
+	}
+	if (paracell_text_on && (prot & PARACELL_PROT_EXEC))
+		prot = pte_write(pte) ? prot & ~PARACELL_PROT_EXEC : 0;
 	if (!prot) {
 		/* Not for the user now: gone from the host, still to come. */
 		if (!pte_get_bits(pte, _PAGE_NEWPAGE) || s->flush)
@@ -140,6 +173,8 @@ static void sync_pte(struct sync *s, pte_t *ptep, unsigned long addr)
 		*ptep = pte_set_flags(pte, _PAGE_NEWPAGE | _PAGE_NEWPROT);
 		return;
 	}
+	if (prot & PARACELL_PROT_WRITE)
+		text_written(pte_pfn(pte));
 	if (pte_get_bits(pte, _PAGE_NEWPAGE))
 		emit(s, PARACELL_OP_MAP, prot, addr, PAGE_SIZE,
 		     pte_pfn(pte) << PAGE_SHIFT);
@@ -191,13 +226,19 @@ static void sync_range(struct sync *s, struct mm_struct *mm,
 	while (addr < end && !s->full) {
 		pte = table_at(mm, addr, end, &next);
 		if (!pte) {
-			if (s->flush)
+			if (s->flush) {
 				emit(s, PARACELL_OP_UNMAP, 0, addr, next - addr, 0);
+				text_unmap_range(mm, addr, next);
+			}
 			addr = next;
 			continue;
 		}
-		for (; addr < next && !s->full; addr += PAGE_SIZE, pte++)
+		s->window = text_window(mm, addr);
+		for (; addr < next && !s->full; addr += PAGE_SIZE, pte++) {
+			if (!(addr & (TEXT_WINDOW_SIZE - 1)))
+				s->window = text_window(mm, addr);
 			sync_pte(s, pte, addr);
+		}
 	}
 }
 
@@ -232,6 +273,8 @@ void paracell_tlb_sync(struct mm_struct *mm)
 	struct sync s = { .vcpu = paracell_vcpu() };
 	unsigned int i, start_ops;
 
+	text_reap();
+again:
 	for (i = 0; i < ctx->nr_dirty; i++) {
 		struct paracell_dirty *d = &ctx->dirty[i];
 		unsigned long end = min(d->end, TASK_SIZE);
@@ -259,6 +302,9 @@ void paracell_tlb_sync(struct mm_struct *mm)
 		}
 	}
 	ctx->nr_dirty = 0;
+	/* What user code can write now has no views any more. */
+	if (text_reap())
+		goto again;
 }
 
 /* True if b can be mapped in one run behind a, once both have been accessed. */
@@ -376,6 +422,7 @@ int init_new_context(struct task_struct *task, struct mm_struct *mm)
 	long as = paracell_call(PARACELL_CALL_AS_CREATE, 0, 0, 0, 0);
 
 	mm->context.nr_dirty = 0;
+	mm->context.text = NULL;
 	mm->context.as = 0;
 	if (as < 0)
 		return as;
@@ -385,6 +432,7 @@ int init_new_context(struct task_struct *task, struct mm_struct *mm)
 
 void destroy_context(struct mm_struct *mm)
 {
+	text_destroy(mm);
 	if (mm->context.as)
 		paracell_call(PARACELL_CALL_AS_DESTROY, mm->context.as, 0, 0, 0);
 }

@@ -19,6 +19,8 @@
 #include <asm/tlbflush.h>
 #include <sysdep/ptrace.h>
 #include "paracell.h"
+#include "text.h"
+#include "text_trap.h"
 
 /*
  * Make a page of the current address space accessible. Returns 0, or -EFAULT,
@@ -211,7 +213,10 @@ static void user_page_fault(struct uml_pt_regs *r)
 	if (!err) {
 		if (write)
 			fault_ahead(current->mm, address);
-		paracell_remap(current->mm, address);
+		if (!paracell_text_fault(current->mm, address, write, exec))
+			paracell_remap(current->mm, address);
+		else if (exec)
+			text_step_page(r, address);
 		return;
 	}
 	if (err == -EINTR)
@@ -254,6 +259,8 @@ void paracell_user_fault(struct uml_pt_regs *r)
 {
 	void __user *ip = (void __user *)UPT_IP(r);
 
+	if (text_trap(r))
+		return;
 	/* Page faults that are put right leave no trace in later frames. */
 	if (r->trap_no != 14)
 		note_fault(r);

@@ -15,6 +15,7 @@
 #include <linux/uaccess.h>
 #include <asm/futex.h>
 #include "paracell.h"
+#include "text.h"
 
 static bool usable(pte_t pte, bool write)
 {
@@ -33,8 +34,11 @@ static void *user_ptr(unsigned long addr, bool write)
 		return NULL;
 	for (tries = 0; tries < 4; tries++) {
 		pte = virt_to_pte(current->mm, addr);
-		if (likely(pte && usable(*pte, write)))
+		if (likely(pte && usable(*pte, write))) {
+			if (write)
+				text_written(pte_pfn(*pte));
 			return page_address(pte_page(*pte)) + offset_in_page(addr);
+		}
 		if (handle_page_fault(addr, write, false, false, &code))
 			return NULL;
 	}

@@ -7,5 +7,15 @@
 #define flush_cache_vmap_early(s, e)	do { } while (0)
 #define flush_cache_vunmap(s, e)	do { } while (0)
 
+/*
+ * User code executes copies of its pages (arch/um/paracell/text.c), so this is
+ * an architecture whose instruction cache has to be told of writes.
+ */
+struct page;
+extern void flush_dcache_page(struct page *page);
+#define flush_dcache_page flush_dcache_page
+#define ARCH_IMPLEMENTS_FLUSH_DCACHE_PAGE 1
+#define flush_icache_user_page(vma, page, addr, len) flush_dcache_page(page)
+
 #include <asm-generic/cacheflush.h>
 #endif

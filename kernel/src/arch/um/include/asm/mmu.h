@@ -14,10 +14,13 @@ struct paracell_dirty {
 
 #define PARACELL_MAX_DIRTY 16
 
+struct text_mm;
+
 typedef struct mm_context {
 	unsigned int as;		/* address space of the monitor */
 	unsigned int nr_dirty;
 	unsigned long vdso;		/* where it is mapped, 0: nowhere */
+	struct text_mm *text;		/* executable pages; NULL: none yet */
 	struct paracell_dirty dirty[PARACELL_MAX_DIRTY];
 } mm_context_t;
 
