@@ -43,6 +43,9 @@ var attacks = []struct {
 	// mayKill: where an interrupt meets the attack decides whether the
 	// kernel kills it for having entered the monitor's stack. Both stop it.
 	mayKill bool
+	// views: nothing but the views of executable pages stops it, so with
+	// paracell.text=off it has to succeed.
+	views bool
 	// open says why the attack is not stopped yet.
 	open string
 }{
@@ -75,7 +78,12 @@ var attacks = []struct {
 	{name: "jump_wrpkru", keys: true},
 	{name: "jump_frame", keys: true},
 	{name: "jump_everywhere", keys: true},
-	{name: "wrpkru", keys: true, open: "executable pages of the user are not searched for wrpkru yet (rule 6 of docs/xgate.md)"},
+	{name: "scan_vectors"},
+	{name: "wrpkru", views: true},
+	{name: "wrpkru_places", views: true},
+	{name: "wrpkru_written", views: true},
+	{name: "wrpkru_race", views: true},
+	{name: "xrstor", views: true},
 }
 
 // patience is how long all programs in one cell may take.
@@ -192,8 +200,8 @@ func symbols(t *testing.T, r *bytes.Reader, prefix string, names ...string) []st
 }
 
 // cell runs programs one after the other in one cell and returns the status of
-// each that ended, and the whole output.
-func cell(t *testing.T, dir string, mode platform.Isolation, names []string) (map[string]int, string) {
+// each that ended, and the whole output. options are more arguments of the run.
+func cell(t *testing.T, dir string, mode platform.Isolation, names []string, options ...string) (map[string]int, string) {
 	t.Helper()
 	root := t.TempDir()
 	for _, d := range []string{"bin", "dev", "proc", "sys", "tmp"} {
@@ -212,7 +220,8 @@ func cell(t *testing.T, dir string, mode platform.Isolation, names []string) (ma
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience())
 	defer cancel()
-	args := append([]string{"run", "--isolation", string(mode), "--rootfs", root, "--", "/bin/runner"}, names...)
+	args := append([]string{"run", "--isolation", string(mode), "--rootfs", root}, options...)
+	args = append(append(args, "--", "/bin/runner"), names...)
 	args = append(append(args, "--"), arguments(t, mode)...)
 	cmd := exec.CommandContext(ctx, testenv.Built(t, "paracell"), args...)
 	out, err := cmd.CombinedOutput()
@@ -302,5 +311,33 @@ func TestControl(t *testing.T) {
 				t.Logf("output of the cell:\n%s", out)
 			}
 		})
+	}
+}
+
+// TestAttackWithoutViews makes the attacks that views of executable pages stop
+// in cells without views: they have to succeed.
+func TestAttackWithoutViews(t *testing.T) {
+	testenv.Root(t)
+	testenv.Built(t, "paracell-kernel")
+	testenv.Built(t, "paracell-init")
+	if testenv.Isolation() != platform.IsolationMPK {
+		t.Skip("without protection keys there is nothing to open")
+	}
+	testenv.ProcessPlatform(t, platform.IsolationMPK)
+	dir := programs(t)
+	var names []string
+	for _, a := range attacks {
+		if a.views {
+			names = append(names, a.name)
+		}
+	}
+	results, out := cell(t, dir, platform.IsolationMPK, names, "--kernel-arg", "paracell.text=off")
+	for _, name := range names {
+		if status, ended := results[name]; !ended || status != succeeded {
+			t.Errorf("%s: ended %v, status %d", name, ended, status)
+		}
+	}
+	if t.Failed() {
+		t.Logf("output of the cell:\n%s", out)
 	}
 }

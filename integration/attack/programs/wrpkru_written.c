@@ -80,7 +80,7 @@ static void own_memory(void)
 	OPEN_WITH(p, "written in place");
 
 	warm_up(p);
-	MUST(process_vm_writev(getpid(), &to, 1, &from, 1, 0));
+	MUST(process_vm_writev(getpid(), &from, 1, &to, 1, 0));
 	OPEN_WITH(p, "written with process_vm_writev");
 
 	warm_up(p);

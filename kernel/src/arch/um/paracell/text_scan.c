@@ -133,7 +133,7 @@ static const u8 *file_page(struct text_view *view, long distance)
 {
 	struct folio *folio;
 
-	if (!view->file || view->index + distance > view->index == (distance < 0))
+	if (!view->file || (view->index + distance > view->index) == (distance < 0))
 		return NULL;
 	folio = xa_load(&view->file->mapping->i_pages, view->index + distance);
 	if (!folio || xa_is_value(folio) || !folio_test_uptodate(folio))
@@ -160,16 +160,15 @@ int text_make_harmless(struct text_view *view, u8 *bytes)
 		offset += hit;
 		text_stats.hits++;
 		start = trap_start(before, view->orig, after, offset);
-		if (start < 0) {
+		if (start < 0)
 			/* Begins in the page before, or nobody knows where. */
 			view->stepped = true;
-			return 0;
-		}
-		memset(bytes + start, INT3, offset + 3 - start);
+		else
+			memset(bytes + start, INT3, offset + 3 - start);
 		offset += 3;
 		hit = text_forbidden(bytes + offset, PAGE_SIZE - offset);
 	}
-	if (WARN_ON_ONCE(text_forbidden(bytes, PAGE_SIZE) >= 0))
+	if (WARN_ON_ONCE(!view->stepped && text_forbidden(bytes, PAGE_SIZE) >= 0))
 		view->stepped = true;
 	return 0;
 }
