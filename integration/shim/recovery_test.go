@@ -223,13 +223,13 @@ func (h *harness) inCell(t *testing.T, script string) (client.Task, <-chan clien
 
 func testPanic(t *testing.T, h *harness) {
 	task, exit := h.inCell(t, "mount -o remount,rw /proc/sys; echo 2 >/proc/sys/vm/panic_on_oom && tail /dev/zero; sleep 1000")
-	h.ends(t, task, exit, "guest kernel panic")
+	h.ends(t, task, exit, "guest kernel panic: ", "panic_on_oom")
 }
 
 // testAgentEnds: a Go program ends at QUIT, with the stacks of its goroutines.
 func testAgentEnds(t *testing.T, h *harness) {
 	task, exit := h.inCell(t, "kill -QUIT 1; sleep 1000")
-	h.ends(t, task, exit, "guest kernel panic")
+	h.ends(t, task, exit, "guest kernel panic: ", "kill init")
 	if !strings.Contains(h.Log(), "SIGQUIT") {
 		t.Error("the log does not have the agent's last words")
 	}

@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,7 +16,6 @@ import (
 	"time"
 
 	bootstrap "github.com/containerd/containerd/api/runtime/bootstrap/v1"
-	"github.com/containerd/containerd/api/types"
 	"github.com/containerd/containerd/v2/defaults"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/containerd/v2/pkg/shim"
@@ -231,10 +229,4 @@ func removeSocket(bundle string) error {
 		return err
 	}
 	return nil
-}
-
-// Info implements shim.Shim.
-func (manager) Info(context.Context, io.Reader) (*types.RuntimeInfo, error) {
-	version, revision := Version()
-	return &types.RuntimeInfo{Name: Name, Version: &types.RuntimeVersion{Version: version, Revision: revision}}, nil
 }

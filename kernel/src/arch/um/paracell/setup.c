@@ -167,6 +167,8 @@ static int panic_exit(struct notifier_block *self, unsigned long unused,
 	kmsg_dump(KMSG_DUMP_PANIC);
 	bust_spinlocks(1);
 	bust_spinlocks(0);
+	/* The host says it where it says that the cell has ended. */
+	strscpy((char *)paracell_control->exit_msg, msg, sizeof(paracell_control->exit_msg));
 	paracell_exit(1, PARACELL_REASON_PANIC);
 }
 
