@@ -55,6 +55,8 @@ type Daemon struct {
 type Options struct {
 	// Config is added to the configuration of the runtime (TOML).
 	Config string
+	// Isolation of the cells; empty is the strongest of platform process.
+	Isolation platform.Isolation
 	// Env is added to the daemon's environment, which shims inherit.
 	Env []string
 	// Images are imported beside busybox's.
@@ -82,6 +84,9 @@ func Start(t testing.TB, o Options) *Daemon {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if o.Isolation == "" {
+		o.Isolation = testenv.Isolation()
+	}
 	level := "info"
 	if o.Debug {
 		level = "debug"
@@ -90,7 +95,7 @@ func Start(t testing.TB, o Options) *Daemon {
 		Log: t.Output(), Path: []string{filepath.Dir(shim)}, Env: o.Env,
 		CRI: o.CRI, Wrap: o.Wrap,
 		Config: fmt.Sprintf("[debug]\n  level = %q\n%s", level, o.Containerd),
-		Cells:  fmt.Sprintf("isolation = %q\n%s", testenv.Isolation(), o.Config),
+		Cells:  fmt.Sprintf("isolation = %q\n%s", o.Isolation, o.Config),
 	})
 	if err != nil {
 		t.Fatal(err)
