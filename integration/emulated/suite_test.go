@@ -26,8 +26,17 @@ var suite = []struct {
 	assets  []string      // files or folders of the repository, built before
 	modules []string      // kernel modules
 	timeout time.Duration // 0: the machine's default
+	// cpus is 0 for the machine's default. KVM patches the kernel's scheduler
+	// when the first vCPU comes and the last goes; several emulated processors
+	// do not always see that in time, and the kernel panics.
+	cpus int
 }{
 	{pkg: "xgate/monitor/process", timeout: 10 * time.Minute},
+	{
+		pkg: "xgate/monitor/kvm", modules: []string{"kvm-amd"}, cpus: 1, timeout: 10 * time.Minute,
+		assets: []string{"xgate/monitor/process/testdata/kernel/kernel.elf"},
+	},
+	{pkg: "vmm/kvm", modules: []string{"kvm-amd"}, cpus: 1},
 	{pkg: "vmm/process", assets: []string{"docs/jail.md"}},
 	{
 		pkg: "integration/run", run: "CommandSees", timeout: 10 * time.Minute,
@@ -63,6 +72,7 @@ func TestEmulatedSuite(t *testing.T) {
 				Files:   map[string]string{},
 				Env:     []string{"CI=true", "PARACELL_EMULATED=1"},
 				Modules: s.modules,
+				CPUs:    s.cpus,
 				Output:  t.Output(),
 				Timeout: s.timeout,
 			}

@@ -360,31 +360,34 @@ func (r *runner) checkTimer() error {
 	if r.armed == never {
 		return nil
 	}
-	now := r.tsc()
-	if now < r.armed {
-		return nil
+	if now := r.tsc(); now >= r.armed {
+		return r.deadline(now)
 	}
-	r.armed = never
-	atomicWord(r.guest.timerArmed).Store(never)
-	return r.deadline(now)
+	return nil
 }
 
 // deadline raises the timer interrupt if the guest's deadline has come,
-// otherwise it arms the timer for it.
+// otherwise it arms the timer for it. The guest is told what is armed: it rings
+// for an earlier deadline only.
 func (r *runner) deadline(now uint64) error {
 	d := atomic.LoadUint64(&r.vcpu.Deadline)
-	switch {
-	case d == never:
-		return nil
-	case d <= now:
-		atomic.StoreUint64(&r.vcpu.Deadline, never)
-		atomic.OrUint64(&r.vcpu.Pending, 1<<abi.IRQTimer)
-		r.kick.Store(true)
-		return nil
+	if d <= now {
+		r.fire()
+		d = never
 	}
 	r.armed = d
 	atomicWord(r.guest.timerArmed).Store(d)
+	if d == never {
+		return nil
+	}
 	return r.timer.arm(r.nanoseconds(d - now))
+}
+
+// fire raises the timer interrupt.
+func (r *runner) fire() {
+	atomic.StoreUint64(&r.vcpu.Deadline, never)
+	atomic.OrUint64(&r.vcpu.Pending, 1<<abi.IRQTimer)
+	r.kick.Store(true)
 }
 
 // nanoseconds converts a TSC difference, rounding up, at most 1,000 seconds: a
@@ -425,8 +428,7 @@ func (r *runner) idle() {
 		if d := atomic.LoadUint64(&r.vcpu.Deadline); d != never {
 			now := r.tsc()
 			if d <= now {
-				atomic.StoreUint64(&r.vcpu.Deadline, never)
-				atomic.OrUint64(&r.vcpu.Pending, 1<<abi.IRQTimer)
+				r.fire()
 				return
 			}
 			ts := unix.NsecToTimespec(r.nanoseconds(d - now))

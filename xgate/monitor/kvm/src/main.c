@@ -23,6 +23,6 @@ noreturn void monitor_main(void)
 		broken(__LINE__, "protection keys are not enforced in virtual machines of this host");
 	probing = 0;
 	if (handoff.probe)
-		cell_end(PARACELL_REASON_POWER_OFF, 0, 0, 0);
+		cell_end(PARACELL_REASON_POWER_OFF, syscall_faults, 0, 0);
 	start_kernel(b->kernel_entry, PARACELL_CONTROL_BASE);
 }

@@ -66,7 +66,7 @@ _Static_assert(sizeof(struct kernel_frame) == KF_SIZEOF, "kernel_frame");
 noreturn void vector(struct kernel_frame *kf, long irq);
 
 /* trap.c */
-extern u8 probing;
+extern u8 probing, syscall_faults;
 
 /* space.c */
 void space_init(void);

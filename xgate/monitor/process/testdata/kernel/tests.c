@@ -3,6 +3,35 @@
 
 static struct task a, b;
 
+/* word reads hexadecimal NAME=... from the command line. */
+static u64 word(const char *name)
+{
+	const char *p = (const char *)control->boot.cmdline, *n;
+	u64 v = 0;
+
+	for (;;) {
+		for (n = name; *n && *n == *p; n++)
+			p++;
+		if (!*n && *p == '=')
+			break;
+		while (*p && *p != ' ')
+			p++;
+		if (!*p++)
+			return 0;
+	}
+	for (p++; *p && *p != ' '; p++)
+		v = v * 16 + (u64)(*p <= '9' ? *p - '0' : *p - 'a' + 10);
+	return v;
+}
+
+/* rounds is n, or less where every event is slow. */
+static u64 rounds(u64 n)
+{
+	u64 slow = word("slow");
+
+	return slow ? n / slow : n;
+}
+
 static u64 us(u64 tsc)
 {
 	return tsc * 1000 / control->boot.tsc_khz;
@@ -20,7 +49,7 @@ static void test_gate(void)
 
 static void test_speed(void)
 {
-	const u64 n = 20000;
+	const u64 n = rounds(20000);
 	u64 t0, t1, t2;
 
 	task_init(&a, user_gate);
@@ -296,7 +325,7 @@ static void test_kernel_faults(void)
 
 static void test_handover(void)
 {
-	u64 i, n = 2000, t0, page;
+	u64 i, n = rounds(2000), t0, page;
 
 	task_init(&a, user_gate);
 	EXPECT(task_finish(&a), 0);
@@ -417,8 +446,8 @@ static void test_storm(void)
 		rearm_us = 20 + i % 20 * 5;
 		arm_us(rearm_us);
 		vcpu->irq_enabled = i & 1;
-		EXPECT(task_call(&a, user_storm, 1000, 0x0123456789abcdef + i), 0);
-		EXPECT(task_call(&b, user_storm, 1000, 0xfedcba9876543210 - i), 0);
+		EXPECT(task_call(&a, user_storm, rounds(1000), 0x0123456789abcdef + i), 0);
+		EXPECT(task_call(&b, user_storm, rounds(1000), 0xfedcba9876543210 - i), 0);
 		vcpu->irq_enabled = 0;
 	}
 	rearm_us = 0;
@@ -434,16 +463,15 @@ static void test_storm(void)
 
 static void test_many(void)
 {
-	u64 t0 = rdtsc();
-	int i;
+	u64 i, n = rounds(1000), t0 = rdtsc();
 
-	for (i = 0; i < 1000; i++) {
+	for (i = 0; i < n; i++) {
 		task_init(&a, user_gate);
 		if (task_finish(&a))
 			failures++;
 		task_destroy(&a);
 	}
-	print("  create, run, destroy: %d us\n", us(rdtsc() - t0) / 1000);
+	print("  create, run, destroy: %d us\n", us(rdtsc() - t0) / n);
 }
 
 static void test_alive_at_once(void)
@@ -523,27 +551,6 @@ static void test_host_irq(void)
 	EXPECT(task_enter(&a), PARACELL_EXIT_IRQ);
 	EXPECT(__atomic_exchange_n(&vcpu->pending, 0, __ATOMIC_SEQ_CST), 1 << PARACELL_IRQ_CONSOLE);
 	task_destroy(&a);
-}
-
-/* word reads hexadecimal NAME=... from the command line. */
-static u64 word(const char *name)
-{
-	const char *p = (const char *)control->boot.cmdline, *n;
-	u64 v = 0;
-
-	for (;;) {
-		for (n = name; *n && *n == *p; n++)
-			p++;
-		if (!*n && *p == '=')
-			break;
-		while (*p && *p != ' ')
-			p++;
-		if (!*p++)
-			return 0;
-	}
-	for (p++; *p && *p != ' '; p++)
-		v = v * 16 + (u64)(*p <= '9' ? *p - '0' : *p - 'a' + 10);
-	return v;
 }
 
 /* A stack pointer that leaves the host no room for a signal frame. */
