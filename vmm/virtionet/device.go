@@ -5,7 +5,7 @@
 // whoever has to do them at last: the guest hands unfinished packets to the
 // tap with a header that says what is missing, and gets such from it.
 //
-// One goroutine serves each direction. Packets go between the tap and guest
+// A goroutine serves each direction. Packets go between the tap and guest
 // memory without a copy in between.
 package virtionet
 
@@ -164,7 +164,7 @@ func (d *Device) Activate(accepted uint64, queues []*virtio.Queue) error {
 	if err := d.port.SetOffload(offload(accepted)); err != nil && !gone(err) {
 		return fmt.Errorf("set the offloads of the tap: %w", err)
 	}
-	d.out = sender{accepted: accepted}
+	d.out.accepted = accepted
 	d.in = receiver{mergeable: accepted&featureMrgRxBuf != 0}
 	d.run.Start()
 	d.run.Serve(d.txBell, d.transmit)
@@ -180,7 +180,7 @@ func gone(err error) bool {
 // Kick implements virtio.Device.
 func (d *Device) Kick(queue int) {
 	if queue == txQueue {
-		d.txBell.Ring()
+		d.kickTransmit()
 	} else {
 		d.rxBell.Ring()
 	}

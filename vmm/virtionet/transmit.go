@@ -3,39 +3,69 @@
 package virtionet
 
 import (
+	"sync"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/paracell/paracell/vmm/virtio"
 )
 
 // burst is how many packets are sent before the driver is told that it can use
-// their buffers again.
-const burst = 32
+// their buffers again, inline how many of them by who brings the news.
+const (
+	burst  = 32
+	inline = 4
+)
 
-// sender is the state of the goroutine that serves the transmit queue.
+// sender is the state of the transmit queue, under mu: two goroutines serve it.
 type sender struct {
+	mu       sync.Mutex
 	accepted uint64 // features
 	chain    virtio.Chain
 	header   [HeaderSize]byte
 	vector   vector
 }
 
+// kickTransmit sends the first packets in the goroutine that brings the news:
+// waking another one takes longer than a packet does. The rest is for transmit,
+// as Kick must not take long.
+func (d *Device) kickTransmit() {
+	if !d.out.mu.TryLock() {
+		d.txBell.Ring() // transmit may have looked for the last time
+		return
+	}
+	done := d.transmitSome(inline)
+	d.out.mu.Unlock()
+	if !done {
+		d.txBell.Ring()
+	}
+}
+
 // transmit sends what the guest has queued.
 func (d *Device) transmit() {
+	for done := false; !done; {
+		d.out.mu.Lock()
+		done = d.transmitSome(burst)
+		d.out.mu.Unlock()
+	}
+}
+
+// transmitSome sends up to n packets, and says whether none is left: the driver
+// then notifies of the next one. d.out.mu is held.
+func (d *Device) transmitSome(n int) (done bool) {
+	defer d.tx.Signal()
 	for {
-		n := 0
 		for d.tx.Pop(&d.out.chain) {
 			if !d.send(&d.out.chain) {
-				return
+				return true
 			}
 			d.tx.Push(d.out.chain.Head, 0)
-			if n++; n%burst == 0 {
-				d.tx.Signal()
+			if n--; n == 0 {
+				return false
 			}
 		}
-		d.tx.Signal()
 		if !d.tx.EnableNotify() {
-			return
+			return true
 		}
 	}
 }
