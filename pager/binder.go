@@ -26,7 +26,7 @@ const (
 	// Frames per host call. A longer call costs no less per frame, but a
 	// guest that needs one of the frames waits for all of them.
 	bindRun   = 64
-	unbindRun = 256
+	unbindRun = 512
 )
 
 // bind provides memory for the unbound frames of [first, first+count).

@@ -8,9 +8,9 @@ import (
 	"github.com/paracell/paracell/pager/ring"
 )
 
-// cache gives back page cache that an idle cell does not need, a quarter of the
-// cold part at a time, and cold page cache of any cell while the host is short
-// of memory. It belongs to the Pager's goroutine.
+// cache gives back page cache that an idle cell does not need, half of the cold
+// part at a time, and cold page cache of any cell while the host is short of
+// memory. It belongs to the Pager's goroutine.
 type cache struct {
 	pager *Pager
 
@@ -25,7 +25,7 @@ type cache struct {
 
 const (
 	// idleLooks is how many looks without activity make a cell idle.
-	idleLooks = 3
+	idleLooks = 2
 	// coldFloor is what is left to an idle cell, in frames.
 	coldFloor = 256
 )
@@ -35,8 +35,16 @@ func (c *cache) busy() {
 	c.heard = true
 	if c.next.IsZero() {
 		// After a long sleep what is known of the host is old.
-		c.next = later(time.Now(), c.looked.Add(slowTick))
+		c.next = later(time.Now(), c.looked.Add(c.interval()))
 	}
+}
+
+// interval between looks.
+func (c *cache) interval() time.Duration {
+	if c.pager.options.Cache {
+		return idleTick
+	}
+	return slowTick
 }
 
 func later(a, b time.Time) time.Time {
@@ -62,8 +70,8 @@ func (c *cache) round() time.Duration {
 		return 0
 	}
 	c.heard = false
-	c.next = now.Add(slowTick)
-	return slowTick
+	c.next = now.Add(c.interval())
+	return c.interval()
 }
 
 // look returns false when there is nothing to look for until the guest does
@@ -98,7 +106,7 @@ func (c *cache) look() bool {
 	if !first && (guest.ColdFrames < coldFloor || guest.Reclaimed == c.reclaimed) {
 		return pressed // nothing is left that is worth it
 	}
-	want := guest.ColdFrames / 4
+	want := guest.ColdFrames / 2
 	if first {
 		want = 0 // the figures are old: only asks for new ones
 	}

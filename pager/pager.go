@@ -83,7 +83,12 @@ const (
 	tick = 5 * time.Millisecond
 	// slowTick is how often idleness and pressure are looked at.
 	slowTick = time.Second
+	// idleTick is slowTick for cells that give cache back when they are idle.
+	idleTick = 250 * time.Millisecond
 )
+
+// burstFrames waiting to go back are the end of a burst; see Policy.BurstDelay.
+const burstFrames = 256 << 20 / ring.FrameSize
 
 // New prepares the shared area and starts the goroutine, which waits for the
 // first notification. Close must be called before the memory is closed.
@@ -210,8 +215,11 @@ func (p *Pager) round() (time.Duration, error) {
 		p.scan(epoch)
 	}
 	age := uint32(policy.Delay / epochUnit)
-	if p.pressed.Load() {
+	switch {
+	case p.pressed.Load():
 		age = 0
+	case policy.BurstDelay != 0 && p.pending.frames > burstFrames:
+		age = min(age, uint32(policy.BurstDelay/epochUnit))
 	}
 	if err := p.takeBack(policy, epoch, age); err != nil {
 		return 0, err
@@ -333,6 +341,7 @@ type span struct {
 // scan.
 type queue struct {
 	spans    []span
+	frames   uint64 // in spans, some of them more than once
 	overflow atomic.Bool
 }
 
@@ -345,10 +354,12 @@ func (q *queue) add(first, count uint64, at uint32) {
 		last := &q.spans[n-1]
 		if last.at == at && last.first+last.count == first {
 			last.count += count
+			q.frames += count
 			return
 		}
 		if last.at == at && first+count == last.first {
 			last.first, last.count = first, last.count+count
+			q.frames += count
 			return
 		}
 	}
@@ -357,6 +368,7 @@ func (q *queue) add(first, count uint64, at uint32) {
 		return
 	}
 	q.spans = append(q.spans, span{first, count, at})
+	q.frames += count
 }
 
 // due takes out what is at least age old, in the order of memory, neighbours
@@ -364,6 +376,7 @@ func (q *queue) add(first, count uint64, at uint32) {
 func (q *queue) due(epoch, age uint32) []span {
 	n := 0
 	for n < len(q.spans) && epoch-q.spans[n].at >= age {
+		q.frames -= q.spans[n].count
 		n++
 	}
 	if n == 0 {

@@ -296,9 +296,9 @@ func TestColdCache(t *testing.T) {
 		guest.Notify = p.Kick
 		guest.Boot(0, 4)
 		guest.Tell(ring.Intent{Op: ring.OpGive, First: 9, Count: 1})
-		time.Sleep(2 * time.Second)
+		time.Sleep(idleLooks*idleTick - 1)
 		if asked != 0 {
-			t.Error("a cell counts as idle after two seconds")
+			t.Error("a cell counts as idle too soon")
 		}
 		cold := uint64(10_000)
 		for range 100 {

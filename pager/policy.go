@@ -19,6 +19,9 @@ type Policy struct {
 	// Delay is how long a frame has been free before it is taken back: a
 	// cell that frees and allocates all the time keeps what it works with.
 	Delay time.Duration
+	// BurstDelay, unless 0, is the delay when a lot waits to go back (256
+	// MiB): to hold that costs more than to bind some of it again.
+	BurstDelay time.Duration
 	// Grain is the number of frames that are taken back together: aligned
 	// blocks of that size that are free as a whole. A power of two.
 	Grain uint64
@@ -37,7 +40,10 @@ const hugeGrain = 512
 
 // delay is a compromise: free memory is back on the host within 100 ms, and what
 // is freed between two processes of a build is mostly used again before.
-const delay = 80 * time.Millisecond
+const (
+	delay      = 80 * time.Millisecond
+	burstDelay = 20 * time.Millisecond
+)
 
 // reportDelay is how long Linux's free page reporting waits after the first free
 // page (mm/page_reporting.c, PAGE_REPORTING_DELAY).
@@ -46,10 +52,10 @@ const reportDelay = 2 * time.Second
 // Policies are those that can be chosen by name: first ours, then what it is
 // compared with.
 var Policies = []Policy{
-	{Name: "page", Unbind: true, Delay: delay, Grain: 1, Ahead: 512},
+	{Name: "page", Unbind: true, Delay: delay, BurstDelay: burstDelay, Grain: 1, Ahead: 512},
 	// Like page, with the grain of systems that give memory in huge pages
 	// (HyperAlloc). It has our hysteresis, so that only the grain differs.
-	{Name: "huge", Unbind: true, Delay: delay, Grain: hugeGrain, BindGrain: hugeGrain},
+	{Name: "huge", Unbind: true, Delay: delay, BurstDelay: burstDelay, Grain: hugeGrain, BindGrain: hugeGrain},
 	// Free page reporting, as virtio-balloon does it with order 9 and 0.
 	{Name: "report", Unbind: true, Delay: reportDelay, Grain: hugeGrain},
 	{Name: "report4k", Unbind: true, Delay: reportDelay, Grain: 1},

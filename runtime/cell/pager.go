@@ -51,6 +51,7 @@ func (c *Cell) sample() figures.Sample {
 	if p, ok := c.Pager(); ok {
 		s.Policy, s.Used, s.FreeBound = p.Policy, p.Used(), c.FreeBound()
 		s.Bound, s.Unbound, s.Taken = p.Bound, p.Unbound, p.Guest.Taken
+		s.BindNs, s.UnbindNs = p.BindNs, p.UnbindNs
 	}
 	return s
 }

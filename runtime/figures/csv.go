@@ -13,7 +13,7 @@ import (
 // columns of a time series, in the order of Sample.
 var columns = []string{
 	"time", "cell", "pid", "policy", "resident", "used", "free_bound",
-	"gate_calls", "raw_calls", "faults", "bound", "unbound", "taken",
+	"gate_calls", "raw_calls", "faults", "bound", "unbound", "taken", "bind_ns", "unbind_ns",
 }
 
 // CSV writes a time series: one line per sample, after a line with the names.
@@ -37,7 +37,7 @@ func (c *CSV) Write(samples ...Sample) error {
 	for _, s := range samples {
 		err := c.w.Write([]string{
 			s.Time.UTC().Format(time.RFC3339Nano), s.Cell, strconv.Itoa(s.Pid), s.Policy, n(s.Resident), n(s.Used), n(s.FreeBound),
-			n(s.GateCalls), n(s.RawCalls), n(s.Faults), n(s.Bound), n(s.Unbound), n(s.Taken),
+			n(s.GateCalls), n(s.RawCalls), n(s.Faults), n(s.Bound), n(s.Unbound), n(s.Taken), n(s.BindNs), n(s.UnbindNs),
 		})
 		if err != nil {
 			return err
@@ -64,7 +64,7 @@ func ReadCSV(r io.Reader) ([]Sample, error) {
 		if s.Time, err = time.Parse(time.RFC3339Nano, row[0]); err == nil {
 			s.Pid, err = strconv.Atoi(row[2])
 		}
-		for j, v := range []*uint64{&s.Resident, &s.Used, &s.FreeBound, &s.GateCalls, &s.RawCalls, &s.Faults, &s.Bound, &s.Unbound, &s.Taken} {
+		for j, v := range []*uint64{&s.Resident, &s.Used, &s.FreeBound, &s.GateCalls, &s.RawCalls, &s.Faults, &s.Bound, &s.Unbound, &s.Taken, &s.BindNs, &s.UnbindNs} {
 			if err == nil {
 				*v, err = strconv.ParseUint(row[4+j], 10, 64)
 			}

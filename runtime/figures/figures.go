@@ -43,6 +43,9 @@ type Sample struct {
 	// Bound and Unbound are frames bound ahead and taken back; Taken left the
 	// guest's free lists.
 	Bound, Unbound, Taken uint64
+	// BindNs and UnbindNs are what binding and taking back has taken on the
+	// host, in ns.
+	BindNs, UnbindNs uint64
 }
 
 // Waste is (Resident - Used) / Used; 0 if Used is not known.

@@ -19,7 +19,7 @@ import (
 func sample(cell string, n uint64) Sample {
 	return Sample{
 		Time: time.Unix(1_700_000_000, 5e8+int64(n)).UTC(), Cell: cell, Pid: 7, Policy: "page", Resident: n << 20, Used: 1 << 20, FreeBound: 3,
-		GateCalls: 4, RawCalls: 5, Faults: 6, Bound: 7, Unbound: 8, Taken: 9,
+		GateCalls: 4, RawCalls: 5, Faults: 6, Bound: 7, Unbound: 8, Taken: 9, BindNs: 10, UnbindNs: 11,
 	}
 }
 
@@ -95,7 +95,7 @@ func TestCSV(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, %v", got, err)
 	}
-	for _, text := range []string{"a,b\n", "time\n", strings.Join(columns, ",") + "\n1,2,3,4,5,6,7,8,9,10,11,12,13\n"} {
+	for _, text := range []string{"a,b\n", "time\n", strings.Join(columns, ",") + "\n1,2,3,4,5,6,7,8,9,10,11,12,13,14,15\n"} {
 		if got, err := ReadCSV(strings.NewReader(text)); err == nil {
 			t.Errorf("%q: %v", text, got)
 		}
