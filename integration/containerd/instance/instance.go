@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -232,7 +233,37 @@ func (d *Instance) Close() error {
 			errs = append(errs, err)
 		}
 	}
-	return errors.Join(append(errs, d.Stop(), d.remove())...)
+	errs = append(errs, d.Stop())
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		pids := d.processes()
+		if len(pids) == 0 {
+			break
+		}
+		if time.Now().Before(end) { // shims end after the call that ends them
+			continue
+		}
+		for _, pid := range pids {
+			line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+			errs = append(errs, fmt.Errorf("process %d was left: %s", pid, bytes.ReplaceAll(line, []byte{0}, []byte{' '})))
+			_ = unix.Kill(pid, unix.SIGKILL)
+		}
+		break
+	}
+	return errors.Join(append(errs, d.remove())...)
+}
+
+// processes are those that have the folder in their arguments: shims, and what
+// some shims start.
+func (d *Instance) processes() []int {
+	var pids []int
+	lines, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, path := range lines {
+		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		if line, err := os.ReadFile(path); err == nil && pid != os.Getpid() && bytes.Contains(line, []byte(d.Dir+"/")) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }
 
 // Stop ends containerd until Restart. Its shims live on.
