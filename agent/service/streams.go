@@ -62,6 +62,9 @@ func (v *Service) openStreams(io *agent.Stdio) (s *streams, err error) {
 		if *d.conn, err = v.Dial(d.port); err != nil {
 			return s, err
 		}
+		if _, err = (*d.conn).Write(io.GetToken()); err != nil {
+			return s, fmt.Errorf("stream at port %d of the host: %w", d.port, err)
+		}
 	}
 	if io.GetTerminal() {
 		s.socket, err = runc.NewTempConsoleSocket()

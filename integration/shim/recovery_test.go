@@ -295,3 +295,17 @@ func TestShimDiesWithoutDaemon(t *testing.T) {
 	h.Restart(t)
 	h.nothing(t, task.ID(), before)
 }
+
+// TestShimHangs: a shim that does not answer is ended by the delete command of
+// the next containerd.
+func TestShimHangs(t *testing.T) {
+	h := start(t, daemon.Options{})
+	before := temporary()
+	task := h.running(t)
+	shim := h.shim(t)
+	all := append(children(shim), shim)
+	must(t, syscall.Kill(shim, syscall.SIGSTOP))
+	h.Restart(t)
+	gone(t, all...)
+	h.nothing(t, task.ID(), before)
+}

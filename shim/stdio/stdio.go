@@ -7,6 +7,8 @@ package stdio
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/subtle"
 	"errors"
 	"fmt"
 	"io"
@@ -21,6 +23,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	agent "github.com/paracell/paracell/protos/agent/v1"
+)
+
+const (
+	// tokenSize is that of the token with which the agent's connections begin,
+	// in bytes.
+	tokenSize = 16
+	// tokenTimeout is how long one may take to say it.
+	tokenTimeout = 10 * time.Second
 )
 
 // Config is what containerd asks for; an empty string is no stream.
@@ -63,6 +73,8 @@ type IO struct {
 func Open(ctx context.Context, c Config, id string, l Listener, ports *Ports) (_ *IO, err error) {
 	s := &IO{config: c, started: make(chan struct{})}
 	s.guest.Terminal = c.Terminal
+	s.guest.Token = make([]byte, tokenSize)
+	_, _ = rand.Read(s.guest.Token) // never fails
 	defer func() {
 		if err != nil {
 			s.Close()
@@ -133,9 +145,8 @@ func (s *IO) serve(l Listener, ports *Ports, use func(net.Conn)) (uint32, error)
 	s.listeners = append(s.listeners, listener)
 	s.mu.Unlock()
 	go func() {
-		defer listener.Close()
-		conn, err := listener.Accept()
-		if err != nil {
+		conn := s.accept(listener)
+		if conn == nil {
 			return
 		}
 		defer conn.Close()
@@ -143,6 +154,54 @@ func (s *IO) serve(l Listener, ports *Ports, use func(net.Conn)) (uint32, error)
 		use(conn)
 	}()
 	return port, nil
+}
+
+// accept takes the connection that begins with the token, which is the agent's,
+// and stops to listen. Others are made by processes of containers, which have no
+// business here. nil is the end of the listener.
+func (s *IO) accept(l net.Listener) net.Conn {
+	found := make(chan net.Conn)
+	done, ended := make(chan struct{}), make(chan struct{})
+	defer close(done)
+	defer l.Close()
+	go func() {
+		defer close(ended)
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			// All at the same time: who says nothing keeps nobody waiting.
+			go func() {
+				if s.genuine(conn) {
+					select {
+					case found <- conn:
+						return
+					case <-done:
+					}
+				}
+				conn.Close()
+			}()
+		}
+	}()
+	select {
+	case conn := <-found:
+		return conn
+	case <-ended:
+		return nil
+	}
+}
+
+// genuine says whether a connection begins with the token.
+func (s *IO) genuine(conn net.Conn) bool {
+	if err := conn.SetReadDeadline(time.Now().Add(tokenTimeout)); err != nil {
+		return false
+	}
+	token := make([]byte, tokenSize)
+	if _, err := io.ReadFull(conn, token); err != nil || subtle.ConstantTimeCompare(token, s.guest.Token) != 1 {
+		return false
+	}
+	return conn.SetReadDeadline(time.Time{}) == nil
 }
 
 // openInput opens a FIFO without waiting for somebody who writes.

@@ -44,6 +44,16 @@ func (g guest) path(port uint32) string { return filepath.Join(g.dir, fmt.Sprint
 
 func (g guest) Listen(port uint32) (net.Listener, error) { return net.Listen("unix", g.path(port)) }
 
+// agent connects to a stream as the agent does.
+func (g guest) agent(s *IO, port uint32) *net.UnixConn {
+	g.t.Helper()
+	c := g.dial(port)
+	if _, err := c.Write(s.Guest().Token); err != nil {
+		g.t.Fatal(err)
+	}
+	return c
+}
+
 func (g guest) dial(port uint32) *net.UnixConn {
 	g.t.Helper()
 	c, err := net.Dial("unix", g.path(port))
@@ -97,7 +107,7 @@ func TestOutput(t *testing.T) {
 		return text
 	}
 	stdout, stderr := read(out), read(errs)
-	c1, c2 := g.dial(s.Guest().Stdout), g.dial(s.Guest().Stderr)
+	c1, c2 := g.agent(s, s.Guest().Stdout), g.agent(s, s.Guest().Stderr)
 	big := strings.Repeat("x", 300<<10)
 	fmt.Fprint(c1, big)
 	fmt.Fprint(c2, "error")
@@ -121,7 +131,7 @@ func TestOutput(t *testing.T) {
 func TestNobodyReads(t *testing.T) {
 	g := newGuest(t)
 	s := g.open(Config{Stdout: g.fifo("out")})
-	c := g.dial(s.Guest().Stdout)
+	c := g.agent(s, s.Guest().Stdout)
 	go func() { _, _ = c.Write(make([]byte, 1<<20)) }()
 	if err := s.Drain(within(t, 50*time.Millisecond), 1<<20, 0); err == nil {
 		t.Error("drained by nobody")
@@ -138,7 +148,7 @@ func TestInput(t *testing.T) {
 	g := newGuest(t)
 	in := g.fifo("in")
 	s := g.open(Config{Stdin: in})
-	c := g.dial(s.Guest().Stdin)
+	c := g.agent(s, s.Guest().Stdin)
 	s.Started()
 	var w *os.File
 	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
@@ -176,7 +186,7 @@ func TestFileIsAppendedTo(t *testing.T) {
 	path := filepath.Join(g.dir, "new", "log")
 	for range 2 {
 		s := g.open(Config{Stdout: "file://" + path, Stderr: "file://" + path})
-		c1, c2 := g.dial(s.Guest().Stdout), g.dial(s.Guest().Stderr)
+		c1, c2 := g.agent(s, s.Guest().Stdout), g.agent(s, s.Guest().Stderr)
 		fmt.Fprint(c1, "out\n")
 		c1.CloseWrite()
 		fmt.Fprint(c2, "err\n")
@@ -213,7 +223,7 @@ cat <&3 >$dir/out
 wait
 `)
 		s := g.open(Config{Stdout: scheme + "://" + path + "?key=value", Stderr: scheme + "://" + path + "?key=value"})
-		c1, c2 := g.dial(s.Guest().Stdout), g.dial(s.Guest().Stderr)
+		c1, c2 := g.agent(s, s.Guest().Stdout), g.agent(s, s.Guest().Stderr)
 		fmt.Fprint(c1, "out")
 		fmt.Fprint(c2, "err")
 		c1.CloseWrite()
@@ -285,5 +295,52 @@ func TestOutputCounts(t *testing.T) {
 	ours.Close()
 	if err := (*output)(nil).wait(context.Background(), 1); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestStranger: a process of a container that connects to a stream gets nothing
+// of it and keeps nobody out.
+func TestStranger(t *testing.T) {
+	g := newGuest(t)
+	path := filepath.Join(g.dir, "log")
+	s := g.open(Config{Stdin: g.fifo("in"), Stdout: "file://" + path})
+	var strangers []*net.UnixConn
+	for i := range 5 {
+		for _, port := range []uint32{s.Guest().Stdin, s.Guest().Stdout} {
+			c := g.dial(port)
+			if i > 0 { // one says nothing
+				fmt.Fprint(c, strings.Repeat("x", 2*tokenSize))
+			}
+			strangers = append(strangers, c)
+		}
+	}
+	in, out := g.agent(s, s.Guest().Stdin), g.agent(s, s.Guest().Stdout)
+	fmt.Fprint(out, "from the agent")
+	if err := s.Drain(within(t, patience), 14, 0); err != nil {
+		t.Error(err)
+	}
+	s.Started()
+	w, err := os.OpenFile(filepath.Join(g.dir, "in"), os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprint(w, "secret")
+	s.CloseStdin()
+	w.Close()
+	if b, err := io.ReadAll(in); err != nil || string(b) != "secret" {
+		t.Errorf("%q, %v", b, err)
+	}
+	for _, c := range strangers {
+		c.CloseWrite()
+		if b, _ := io.ReadAll(c); len(b) != 0 {
+			t.Errorf("a stranger got %q", b)
+		}
+		c.Close()
+	}
+	in.Close()
+	out.Close()
+	s.Close()
+	if b, err := os.ReadFile(path); err != nil || string(b) != "from the agent" {
+		t.Errorf("%q, %v", b, err)
 	}
 }

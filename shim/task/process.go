@@ -60,6 +60,14 @@ func (p *process) is(s task.Status) bool {
 	return status == s
 }
 
+// settled is the status when nobody is changing it.
+func (p *process) settled() task.Status {
+	p.life.Lock()
+	defer p.life.Unlock()
+	status, _, _ := p.state()
+	return status
+}
+
 func (p *process) set(s task.Status) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -460,10 +460,8 @@ func exitTime(ns int64) time.Time {
 func (s *service) waitAdded(c *container) {
 	limit := time.After(execsTimeout)
 	for _, e := range c.added() {
-		e.life.Lock() // it is started, or never will be
-		e.life.Unlock()
-		if e.is(task.Status_CREATED) {
-			continue
+		if e.settled() == task.Status_CREATED {
+			continue // and never will be anything else
 		}
 		select {
 		case <-e.exited:

@@ -546,7 +546,10 @@ type Stdio struct {
 	Stdout uint32                 `protobuf:"varint,2,opt,name=stdout,proto3" json:"stdout,omitempty"`
 	Stderr uint32                 `protobuf:"varint,3,opt,name=stderr,proto3" json:"stderr,omitempty"`
 	// terminal connects stdin and stdout to a terminal of the process.
-	Terminal      bool `protobuf:"varint,4,opt,name=terminal,proto3" json:"terminal,omitempty"`
+	Terminal bool `protobuf:"varint,4,opt,name=terminal,proto3" json:"terminal,omitempty"`
+	// token is what the agent writes first on each of the connections: any
+	// process of the guest can connect to the host, and this one knows it.
+	Token         []byte `protobuf:"bytes,5,opt,name=token,proto3" json:"token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -607,6 +610,13 @@ func (x *Stdio) GetTerminal() bool {
 		return x.Terminal
 	}
 	return false
+}
+
+func (x *Stdio) GetToken() []byte {
+	if x != nil {
+		return x.Token
+	}
+	return nil
 }
 
 // Root is where the root file system of a container comes from.
@@ -1531,12 +1541,13 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	" \x01(\bR\x06onLink\"-\n" +
 	"\tNeighbour\x12\x0e\n" +
 	"\x02ip\x18\x01 \x01(\fR\x02ip\x12\x10\n" +
-	"\x03mac\x18\x02 \x01(\fR\x03mac\"i\n" +
+	"\x03mac\x18\x02 \x01(\fR\x03mac\"\x7f\n" +
 	"\x05Stdio\x12\x14\n" +
 	"\x05stdin\x18\x01 \x01(\rR\x05stdin\x12\x16\n" +
 	"\x06stdout\x18\x02 \x01(\rR\x06stdout\x12\x16\n" +
 	"\x06stderr\x18\x03 \x01(\rR\x06stderr\x12\x1a\n" +
-	"\bterminal\x18\x04 \x01(\bR\bterminal\",\n" +
+	"\bterminal\x18\x04 \x01(\bR\bterminal\x12\x14\n" +
+	"\x05token\x18\x05 \x01(\fR\x05token\",\n" +
 	"\x04Root\x12\x10\n" +
 	"\x03tag\x18\x01 \x01(\tR\x03tag\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\"\x9e\x01\n" +
