@@ -11,8 +11,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -50,7 +52,9 @@ type Service struct {
 
 	mu         sync.Mutex
 	containers map[string]*container
-	pod        *process // the first one of the first container
+	pod        *process          // the first one of the first container
+	sandbox    bool              // this process takes its place
+	files      map[string]string // of the pod: sources by target
 }
 
 var _ agent.AgentService = (*Service)(nil)
@@ -106,6 +110,58 @@ func (s *Service) Hello(_ context.Context, r *agent.HelloRequest) (*agent.HelloR
 		return answer[*agent.HelloResponse](nil, err)
 	}
 	return &agent.HelloResponse{Kernel: unix.ByteSliceToString(u.Release[:])}, nil
+}
+
+// Pod implements agent.AgentService.
+func (s *Service) Pod(_ context.Context, r *agent.PodRequest) (*agent.Empty, error) {
+	return answer(empty, s.becomePod(r))
+}
+
+func (s *Service) becomePod(r *agent.PodRequest) error {
+	s.mu.Lock()
+	late := len(s.containers) != 0
+	s.sandbox = true
+	s.mu.Unlock()
+	if late {
+		return fmt.Errorf("the cell has containers: %w", errdefs.ErrFailedPrecondition)
+	}
+	if r.Hostname != "" {
+		if err := unix.Sethostname([]byte(r.Hostname)); err != nil {
+			return fmt.Errorf("host name of the cell: %w", err)
+		}
+	}
+	if err := setSysctls(&specs.Linux{Sysctl: r.Sysctls}, "/proc"); err != nil {
+		return err
+	}
+	dir := filepath.Join(s.RunDir, "pod")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	files := map[string]string{}
+	for target, content := range r.Files {
+		source := filepath.Join(dir, strconv.Itoa(len(files)))
+		if err := os.WriteFile(source, content, 0o644); err != nil {
+			return err
+		}
+		files[target] = source
+	}
+	s.mu.Lock()
+	s.files = files
+	s.mu.Unlock()
+	return nil
+}
+
+// addFiles mounts the files of the pod.
+func (s *Service) addFiles(spec *specs.Spec) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, target := range slices.Sorted(maps.Keys(s.files)) {
+		if !slices.ContainsFunc(spec.Mounts, func(m specs.Mount) bool { return filepath.Clean(m.Destination) == target }) {
+			spec.Mounts = append(spec.Mounts, specs.Mount{
+				Destination: target, Type: "bind", Source: s.files[target], Options: []string{"bind", "rprivate"},
+			})
+		}
+	}
 }
 
 // Network implements agent.AgentService.
@@ -186,6 +242,7 @@ func (s *Service) writeBundle(c *container, r *agent.CreateRequest) (*specs.Proc
 	if err := errors.Join(s.joinPod(spec.Linux), setSysctls(spec.Linux, "/proc")); err != nil {
 		return nil, err
 	}
+	s.addFiles(&spec)
 	spec.Root.Path = filepath.Join(s.RootsDir, filepath.Clean("/"+r.Root.GetPath()))
 	if err := checkProgram(spec.Root.Path, spec.Process); err != nil {
 		return nil, err
@@ -207,28 +264,38 @@ func (s *Service) writeBundle(c *container, r *agent.CreateRequest) (*specs.Proc
 
 // joinPod replaces the paths that stand for namespaces of the first container.
 func (s *Service) joinPod(l *specs.Linux) error {
-	for i := range l.Namespaces {
-		n := &l.Namespaces[i]
+	s.mu.Lock()
+	first, sandbox := s.pod, s.sandbox
+	s.mu.Unlock()
+	var list []specs.LinuxNamespace
+	for _, n := range l.Namespaces {
 		kind, ok := strings.CutPrefix(n.Path, agent.PodNamespaces+"/")
-		if !ok {
-			continue
-		}
-		s.mu.Lock()
-		first := s.pod
-		s.mu.Unlock()
-		if first == nil {
+		switch {
+		case !ok:
+		case sandbox:
+			continue // what is not in the list is shared with this process
+		case first == nil:
 			return fmt.Errorf("linux.namespaces: the %s namespace is to be that of another container, but this is the first one of the cell: %w",
 				n.Type, errdefs.ErrInvalidArgument)
-		}
-		select {
-		case <-first.exited:
+		case first.ended():
 			return fmt.Errorf("linux.namespaces: the cell's first container, whose %s namespace is to be joined, has ended: %w",
 				n.Type, errdefs.ErrFailedPrecondition)
 		default:
+			n.Path = filepath.Join("/proc", strconv.Itoa(first.pid), "ns", kind)
 		}
-		n.Path = filepath.Join("/proc", strconv.Itoa(first.pid), "ns", kind)
+		list = append(list, n)
 	}
+	l.Namespaces = list
 	return nil
+}
+
+func (p *process) ended() bool {
+	select {
+	case <-p.exited:
+		return true
+	default:
+		return false
+	}
 }
 
 // launch makes a process with a command that writes its number into a file.

@@ -41,6 +41,8 @@ const criConfig = `
   default_runtime_name = 'paracell'
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.paracell]
   runtime_type = %q
+  sandboxer = %q
+  disable_pause_image_pull = true
 `
 
 const conflist = `{
@@ -71,7 +73,7 @@ type kubelet struct {
 	logs    string
 }
 
-func newKubelet(t *testing.T) *kubelet {
+func newKubelet(t *testing.T, sandboxer string) *kubelet {
 	t.Helper()
 	testenv.Root(t)
 	testenv.Program(t, "/usr/lib/cni/bridge", "containernetworking-plugins")
@@ -81,7 +83,7 @@ func newKubelet(t *testing.T) *kubelet {
 	must(t, os.WriteFile(filepath.Join(cni, "10-test.conflist"), fmt.Appendf(nil, conflist, filepath.Join(cni, "addresses")), 0o600))
 	k.Daemon = daemon.Start(t, daemon.Options{
 		CRI: true, Wrap: []string{"nsenter", "--net=" + k.n.HubPath}, Images: []string{"pause"},
-		Containerd: fmt.Sprintf(criConfig, images.Ref("pause"), cni, daemon.Runtime),
+		Containerd: fmt.Sprintf(criConfig, images.Ref("pause"), cni, daemon.Runtime, sandboxer),
 	})
 	t.Cleanup(func() { // a kubelet makes and removes the group of a pod
 		groups, _ := filepath.Glob("/sys/fs/cgroup/*" + cgroup)
@@ -174,8 +176,14 @@ func (k *kubelet) exec(container, script string) string {
 	return strings.TrimSpace(string(r.Stdout))
 }
 
-func TestCRI(t *testing.T) {
-	k := newKubelet(t)
+// TestCRI is with a pause container, as CRI's default is.
+func TestCRI(t *testing.T) { testCRI(t, "podsandbox") }
+
+// TestCRISandbox is with the cell itself as the sandbox.
+func TestCRISandbox(t *testing.T) { testCRI(t, "shim") }
+
+func testCRI(t *testing.T, sandboxer string) {
+	k := newKubelet(t, sandboxer)
 	pod, config := k.pod("one", func(c *cri.PodSandboxConfig) {
 		c.PortMappings = []*cri.PortMapping{{Protocol: cri.Protocol_TCP, ContainerPort: 80, HostPort: 8080}}
 	})
@@ -221,8 +229,9 @@ func TestCRI(t *testing.T) {
 	if got := k.exec(other, "echo between | nc "+ip+" 80"); got != "between" {
 		t.Errorf("between pods: %q", got)
 	}
-	// Its processes see each other, the pause container first.
-	if got := k.exec(other, "tr '\\0' ' ' </proc/1/cmdline"); got != "/bin/sleep infinity" {
+	// Its processes see each other, the pause container or the agent first.
+	want := map[string]string{"podsandbox": "/bin/sleep infinity", "shim": "/.paracell/init"}[sandboxer]
+	if got := k.exec(other, "tr '\\0' ' ' </proc/1/cmdline"); strings.TrimSpace(got) != want {
 		t.Errorf("process 1 of a pod that shares processes: %q", got)
 	}
 

@@ -58,11 +58,14 @@ type spec struct {
 }
 
 func readSpec(bundle string) (*spec, error) {
+	var s spec
 	b, err := os.ReadFile(filepath.Join(bundle, "config.json"))
+	if errors.Is(err, os.ErrNotExist) {
+		return &s, nil // of a sandbox that is no container
+	}
 	if err != nil {
 		return nil, err
 	}
-	var s spec
 	if err := json.Unmarshal(b, &s); err != nil {
 		return nil, fmt.Errorf("config.json: %w", err)
 	}
@@ -199,6 +202,13 @@ func clean(bundle string) (shim.StopStatus, error) {
 			status.ExitStatus, status.ExitedAt = int(r.Exit.Status), r.Exit.At
 		}
 		err = r.KillShim(killTimeout)
+	}
+	if r.Sandbox != nil {
+		err = errors.Join(err, sandbox.Disconnect(r.Sandbox.Network))
+		if r.Sandbox.Group != "" {
+			err = errors.Join(err, hostcgroup.Remove(r.Sandbox.Group))
+		}
+		return status, errors.Join(err, removeSocket(bundle), record.Remove(bundle))
 	}
 	return status, errors.Join(err, sandbox.Unmount(bundle), disconnect(bundle), removeGroup(bundle),
 		oci.RunStopHooks(context.Background(), bundle, filepath.Base(bundle)), removeSocket(bundle), record.Remove(bundle))

@@ -30,8 +30,18 @@ type Record struct {
 	Start uint64 `json:"start"`
 	// Task is the process that the container was known by; 0 before it is made.
 	Task int `json:"task,omitempty"`
+	// Sandbox is set for a sandbox that is no container, and so has no
+	// specification.
+	Sandbox *Sandbox `json:"sandbox,omitempty"`
 	// Exit is how it ended; nil before.
 	Exit *Exit `json:"exit,omitempty"`
+}
+
+// Sandbox is what a sandbox has on the host: paths of its network namespace and
+// of its control group, empty if it has none.
+type Sandbox struct {
+	Network string `json:"network,omitempty"`
+	Group   string `json:"group,omitempty"`
 }
 
 // Exit of a container.

@@ -35,16 +35,8 @@ func (s *Sandbox) join(b *bundle.Bundle) error {
 		return fmt.Errorf("%w: %w", bundle.ErrHostNetwork, errdefs.ErrInvalidArgument)
 	}
 	if s.net.ns == nil {
-		ns, err := s.open(b.NetworkPath)
-		if err != nil {
+		if err := s.joinFirstLocked(b.NetworkPath); err != nil {
 			return err
-		}
-		s.net.ns, s.net.known = ns, map[string]bool{}
-		if b.NetworkPath != "" {
-			if err := s.connectLocked(s.ctx); err != nil {
-				s.net.ns = nil
-				return errors.Join(err, ns.Close())
-			}
 		}
 		b.ShareNetwork()
 		return nil
@@ -66,6 +58,37 @@ func (s *Sandbox) join(b *bundle.Bundle) error {
 		return fmt.Errorf("network namespace %s is not that of the cell, %s, and a cell has one: %w", ns, s.net.ns, errdefs.ErrInvalidArgument)
 	}
 	b.ShareNetwork()
+	return nil
+}
+
+// joinFirstLocked decides on the cell's network.
+func (s *Sandbox) joinFirstLocked(path string) error {
+	ns, err := s.open(path)
+	if err != nil {
+		return err
+	}
+	s.net.ns, s.net.known = ns, map[string]bool{}
+	if path == "" {
+		return nil
+	}
+	if err := s.connectLocked(s.ctx); err != nil {
+		s.net.ns = nil
+		return errors.Join(err, ns.Close())
+	}
+	return nil
+}
+
+// Hold makes the cell a sandbox without a container that stands for it.
+func (s *Sandbox) Hold(ctx context.Context, path string, pod *agent.PodRequest) error {
+	s.netMu.Lock()
+	err := s.joinFirstLocked(path)
+	s.netMu.Unlock()
+	if err != nil {
+		return err
+	}
+	if _, err := s.agent.Pod(ctx, pod); err != nil {
+		return errgrpc.ToNative(err)
+	}
 	return nil
 }
 

@@ -34,6 +34,9 @@ type Box interface {
 	// the files away.
 	Add(id string, b *bundle.Bundle) (*agent.Root, error)
 	Remove(id string) error
+	// Hold makes the cell a sandbox without a container that stands for it, in
+	// a network namespace of the host; without a path it is a new one.
+	Hold(ctx context.Context, network string, pod *agent.PodRequest) error
 	// Connect gives the cell the network interfaces that it does not have yet:
 	// tools make them until the container starts.
 	Connect(ctx context.Context) error

@@ -57,10 +57,13 @@ func (b *fakeBox) Agent() agent.AgentService           { return &b.fakeAgent }
 func (b *fakeBox) Ports() *stdio.Ports                 { return &b.ports }
 func (b *fakeBox) Listen(uint32) (net.Listener, error) { return nil, errors.New("no streams here") }
 func (b *fakeBox) Connect(context.Context) error       { return nil }
-func (b *fakeBox) Pid() int                            { return 4711 }
-func (b *fakeBox) Ended() <-chan struct{}              { return b.ended }
-func (b *fakeBox) Why() error                          { return errors.New("it broke") }
-func (b *fakeBox) Close()                              { b.once.Do(func() { close(b.ended) }) }
+func (b *fakeBox) Hold(context.Context, string, *agent.PodRequest) error {
+	return nil
+}
+func (b *fakeBox) Pid() int               { return 4711 }
+func (b *fakeBox) Ended() <-chan struct{} { return b.ended }
+func (b *fakeBox) Why() error             { return errors.New("it broke") }
+func (b *fakeBox) Close()                 { b.once.Do(func() { close(b.ended) }) }
 
 func (b *fakeBox) Add(id string, _ *bundle.Bundle) (*agent.Root, error) {
 	b.mu.Lock()

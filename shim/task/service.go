@@ -18,6 +18,7 @@ import (
 	"time"
 
 	eventsapi "github.com/containerd/containerd/api/events"
+	sandboxapi "github.com/containerd/containerd/api/runtime/sandbox/v1"
 	api "github.com/containerd/containerd/api/runtime/task/v3"
 	"github.com/containerd/containerd/api/types"
 	"github.com/containerd/containerd/api/types/task"
@@ -91,6 +92,7 @@ func New(ctx context.Context, p shim.Publisher, sd shutdown.Service, b Boot) shi
 // RegisterTTRPC implements shim.TTRPCService.
 func (s *service) RegisterTTRPC(server *ttrpc.Server) error {
 	api.RegisterTTRPCTaskService(server, s)
+	sandboxapi.RegisterTTRPCSandboxService(server, newPod(s))
 	return nil
 }
 

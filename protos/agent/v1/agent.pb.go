@@ -157,6 +157,68 @@ func (x *HelloResponse) GetKernel() string {
 	return ""
 }
 
+type PodRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Hostname string                 `protobuf:"bytes,1,opt,name=hostname,proto3" json:"hostname,omitempty"`
+	Sysctls  map[string]string      `protobuf:"bytes,2,rep,name=sysctls,proto3" json:"sysctls,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// files are mounted into every container that has nothing mounted there:
+	// contents by absolute path.
+	Files         map[string][]byte `protobuf:"bytes,3,rep,name=files,proto3" json:"files,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PodRequest) Reset() {
+	*x = PodRequest{}
+	mi := &file_agent_v1_agent_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PodRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PodRequest) ProtoMessage() {}
+
+func (x *PodRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_v1_agent_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PodRequest.ProtoReflect.Descriptor instead.
+func (*PodRequest) Descriptor() ([]byte, []int) {
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *PodRequest) GetHostname() string {
+	if x != nil {
+		return x.Hostname
+	}
+	return ""
+}
+
+func (x *PodRequest) GetSysctls() map[string]string {
+	if x != nil {
+		return x.Sysctls
+	}
+	return nil
+}
+
+func (x *PodRequest) GetFiles() map[string][]byte {
+	if x != nil {
+		return x.Files
+	}
+	return nil
+}
+
 // NetworkRequest describes new interfaces; the guest finds each by its mac.
 type NetworkRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -167,7 +229,7 @@ type NetworkRequest struct {
 
 func (x *NetworkRequest) Reset() {
 	*x = NetworkRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[3]
+	mi := &file_agent_v1_agent_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -179,7 +241,7 @@ func (x *NetworkRequest) String() string {
 func (*NetworkRequest) ProtoMessage() {}
 
 func (x *NetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[3]
+	mi := &file_agent_v1_agent_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -192,7 +254,7 @@ func (x *NetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NetworkRequest.ProtoReflect.Descriptor instead.
 func (*NetworkRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{3}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *NetworkRequest) GetInterfaces() []*Interface {
@@ -219,7 +281,7 @@ type Interface struct {
 
 func (x *Interface) Reset() {
 	*x = Interface{}
-	mi := &file_agent_v1_agent_proto_msgTypes[4]
+	mi := &file_agent_v1_agent_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -231,7 +293,7 @@ func (x *Interface) String() string {
 func (*Interface) ProtoMessage() {}
 
 func (x *Interface) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[4]
+	mi := &file_agent_v1_agent_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -244,7 +306,7 @@ func (x *Interface) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Interface.ProtoReflect.Descriptor instead.
 func (*Interface) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{4}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Interface) GetMac() []byte {
@@ -304,7 +366,7 @@ type Address struct {
 
 func (x *Address) Reset() {
 	*x = Address{}
-	mi := &file_agent_v1_agent_proto_msgTypes[5]
+	mi := &file_agent_v1_agent_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -316,7 +378,7 @@ func (x *Address) String() string {
 func (*Address) ProtoMessage() {}
 
 func (x *Address) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[5]
+	mi := &file_agent_v1_agent_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -329,7 +391,7 @@ func (x *Address) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Address.ProtoReflect.Descriptor instead.
 func (*Address) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{5}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Address) GetIp() []byte {
@@ -388,7 +450,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_agent_v1_agent_proto_msgTypes[6]
+	mi := &file_agent_v1_agent_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -400,7 +462,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[6]
+	mi := &file_agent_v1_agent_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -413,7 +475,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{6}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Route) GetIpv6() bool {
@@ -496,7 +558,7 @@ type Neighbour struct {
 
 func (x *Neighbour) Reset() {
 	*x = Neighbour{}
-	mi := &file_agent_v1_agent_proto_msgTypes[7]
+	mi := &file_agent_v1_agent_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -508,7 +570,7 @@ func (x *Neighbour) String() string {
 func (*Neighbour) ProtoMessage() {}
 
 func (x *Neighbour) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[7]
+	mi := &file_agent_v1_agent_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -521,7 +583,7 @@ func (x *Neighbour) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Neighbour.ProtoReflect.Descriptor instead.
 func (*Neighbour) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{7}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Neighbour) GetIp() []byte {
@@ -556,7 +618,7 @@ type Stdio struct {
 
 func (x *Stdio) Reset() {
 	*x = Stdio{}
-	mi := &file_agent_v1_agent_proto_msgTypes[8]
+	mi := &file_agent_v1_agent_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -568,7 +630,7 @@ func (x *Stdio) String() string {
 func (*Stdio) ProtoMessage() {}
 
 func (x *Stdio) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[8]
+	mi := &file_agent_v1_agent_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -581,7 +643,7 @@ func (x *Stdio) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stdio.ProtoReflect.Descriptor instead.
 func (*Stdio) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{8}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Stdio) GetStdin() uint32 {
@@ -632,7 +694,7 @@ type Root struct {
 
 func (x *Root) Reset() {
 	*x = Root{}
-	mi := &file_agent_v1_agent_proto_msgTypes[9]
+	mi := &file_agent_v1_agent_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -644,7 +706,7 @@ func (x *Root) String() string {
 func (*Root) ProtoMessage() {}
 
 func (x *Root) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[9]
+	mi := &file_agent_v1_agent_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -657,7 +719,7 @@ func (x *Root) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Root.ProtoReflect.Descriptor instead.
 func (*Root) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{9}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Root) GetTag() string {
@@ -687,7 +749,7 @@ type CreateRequest struct {
 
 func (x *CreateRequest) Reset() {
 	*x = CreateRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[10]
+	mi := &file_agent_v1_agent_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -699,7 +761,7 @@ func (x *CreateRequest) String() string {
 func (*CreateRequest) ProtoMessage() {}
 
 func (x *CreateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[10]
+	mi := &file_agent_v1_agent_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -712,7 +774,7 @@ func (x *CreateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateRequest.ProtoReflect.Descriptor instead.
 func (*CreateRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{10}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CreateRequest) GetContainer() string {
@@ -753,7 +815,7 @@ type CreateResponse struct {
 
 func (x *CreateResponse) Reset() {
 	*x = CreateResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[11]
+	mi := &file_agent_v1_agent_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -765,7 +827,7 @@ func (x *CreateResponse) String() string {
 func (*CreateResponse) ProtoMessage() {}
 
 func (x *CreateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[11]
+	mi := &file_agent_v1_agent_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -778,7 +840,7 @@ func (x *CreateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateResponse.ProtoReflect.Descriptor instead.
 func (*CreateResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{11}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CreateResponse) GetPid() uint32 {
@@ -797,7 +859,7 @@ type ContainerRequest struct {
 
 func (x *ContainerRequest) Reset() {
 	*x = ContainerRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[12]
+	mi := &file_agent_v1_agent_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -809,7 +871,7 @@ func (x *ContainerRequest) String() string {
 func (*ContainerRequest) ProtoMessage() {}
 
 func (x *ContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[12]
+	mi := &file_agent_v1_agent_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -822,7 +884,7 @@ func (x *ContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContainerRequest.ProtoReflect.Descriptor instead.
 func (*ContainerRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{12}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ContainerRequest) GetContainer() string {
@@ -843,7 +905,7 @@ type ProcessRequest struct {
 
 func (x *ProcessRequest) Reset() {
 	*x = ProcessRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[13]
+	mi := &file_agent_v1_agent_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -855,7 +917,7 @@ func (x *ProcessRequest) String() string {
 func (*ProcessRequest) ProtoMessage() {}
 
 func (x *ProcessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[13]
+	mi := &file_agent_v1_agent_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -868,7 +930,7 @@ func (x *ProcessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcessRequest.ProtoReflect.Descriptor instead.
 func (*ProcessRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{13}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ProcessRequest) GetContainer() string {
@@ -898,7 +960,7 @@ type ExecRequest struct {
 
 func (x *ExecRequest) Reset() {
 	*x = ExecRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[14]
+	mi := &file_agent_v1_agent_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -910,7 +972,7 @@ func (x *ExecRequest) String() string {
 func (*ExecRequest) ProtoMessage() {}
 
 func (x *ExecRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[14]
+	mi := &file_agent_v1_agent_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -923,7 +985,7 @@ func (x *ExecRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest.ProtoReflect.Descriptor instead.
 func (*ExecRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{14}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ExecRequest) GetContainer() string {
@@ -963,7 +1025,7 @@ type StartResponse struct {
 
 func (x *StartResponse) Reset() {
 	*x = StartResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[15]
+	mi := &file_agent_v1_agent_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -975,7 +1037,7 @@ func (x *StartResponse) String() string {
 func (*StartResponse) ProtoMessage() {}
 
 func (x *StartResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[15]
+	mi := &file_agent_v1_agent_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -988,7 +1050,7 @@ func (x *StartResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartResponse.ProtoReflect.Descriptor instead.
 func (*StartResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{15}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *StartResponse) GetPid() uint32 {
@@ -1014,7 +1076,7 @@ type WaitResponse struct {
 
 func (x *WaitResponse) Reset() {
 	*x = WaitResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[16]
+	mi := &file_agent_v1_agent_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1026,7 +1088,7 @@ func (x *WaitResponse) String() string {
 func (*WaitResponse) ProtoMessage() {}
 
 func (x *WaitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[16]
+	mi := &file_agent_v1_agent_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1039,7 +1101,7 @@ func (x *WaitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitResponse.ProtoReflect.Descriptor instead.
 func (*WaitResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{16}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *WaitResponse) GetStatus() uint32 {
@@ -1082,7 +1144,7 @@ type KillRequest struct {
 
 func (x *KillRequest) Reset() {
 	*x = KillRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[17]
+	mi := &file_agent_v1_agent_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1094,7 +1156,7 @@ func (x *KillRequest) String() string {
 func (*KillRequest) ProtoMessage() {}
 
 func (x *KillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[17]
+	mi := &file_agent_v1_agent_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1107,7 +1169,7 @@ func (x *KillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillRequest.ProtoReflect.Descriptor instead.
 func (*KillRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{17}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *KillRequest) GetContainer() string {
@@ -1150,7 +1212,7 @@ type ResizePtyRequest struct {
 
 func (x *ResizePtyRequest) Reset() {
 	*x = ResizePtyRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[18]
+	mi := &file_agent_v1_agent_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1162,7 +1224,7 @@ func (x *ResizePtyRequest) String() string {
 func (*ResizePtyRequest) ProtoMessage() {}
 
 func (x *ResizePtyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[18]
+	mi := &file_agent_v1_agent_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1175,7 +1237,7 @@ func (x *ResizePtyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizePtyRequest.ProtoReflect.Descriptor instead.
 func (*ResizePtyRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{18}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ResizePtyRequest) GetContainer() string {
@@ -1217,7 +1279,7 @@ type UpdateRequest struct {
 
 func (x *UpdateRequest) Reset() {
 	*x = UpdateRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[19]
+	mi := &file_agent_v1_agent_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1229,7 +1291,7 @@ func (x *UpdateRequest) String() string {
 func (*UpdateRequest) ProtoMessage() {}
 
 func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[19]
+	mi := &file_agent_v1_agent_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1242,7 +1304,7 @@ func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateRequest.ProtoReflect.Descriptor instead.
 func (*UpdateRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{19}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *UpdateRequest) GetContainer() string {
@@ -1268,7 +1330,7 @@ type PidsResponse struct {
 
 func (x *PidsResponse) Reset() {
 	*x = PidsResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[20]
+	mi := &file_agent_v1_agent_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1280,7 +1342,7 @@ func (x *PidsResponse) String() string {
 func (*PidsResponse) ProtoMessage() {}
 
 func (x *PidsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[20]
+	mi := &file_agent_v1_agent_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1293,7 +1355,7 @@ func (x *PidsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PidsResponse.ProtoReflect.Descriptor instead.
 func (*PidsResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{20}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PidsResponse) GetProcesses() []*PidsResponse_Process {
@@ -1314,7 +1376,7 @@ type StatsResponse struct {
 
 func (x *StatsResponse) Reset() {
 	*x = StatsResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[21]
+	mi := &file_agent_v1_agent_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1326,7 +1388,7 @@ func (x *StatsResponse) String() string {
 func (*StatsResponse) ProtoMessage() {}
 
 func (x *StatsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[21]
+	mi := &file_agent_v1_agent_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1339,7 +1401,7 @@ func (x *StatsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatsResponse.ProtoReflect.Descriptor instead.
 func (*StatsResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{21}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *StatsResponse) GetFiles() map[string]string {
@@ -1359,7 +1421,7 @@ type WaitOOMRequest struct {
 
 func (x *WaitOOMRequest) Reset() {
 	*x = WaitOOMRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[22]
+	mi := &file_agent_v1_agent_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1371,7 +1433,7 @@ func (x *WaitOOMRequest) String() string {
 func (*WaitOOMRequest) ProtoMessage() {}
 
 func (x *WaitOOMRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[22]
+	mi := &file_agent_v1_agent_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1384,7 +1446,7 @@ func (x *WaitOOMRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitOOMRequest.ProtoReflect.Descriptor instead.
 func (*WaitOOMRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{22}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *WaitOOMRequest) GetContainer() string {
@@ -1410,7 +1472,7 @@ type WaitOOMResponse struct {
 
 func (x *WaitOOMResponse) Reset() {
 	*x = WaitOOMResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[23]
+	mi := &file_agent_v1_agent_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1422,7 +1484,7 @@ func (x *WaitOOMResponse) String() string {
 func (*WaitOOMResponse) ProtoMessage() {}
 
 func (x *WaitOOMResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[23]
+	mi := &file_agent_v1_agent_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1435,7 +1497,7 @@ func (x *WaitOOMResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitOOMResponse.ProtoReflect.Descriptor instead.
 func (*WaitOOMResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{23}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *WaitOOMResponse) GetKills() uint64 {
@@ -1456,7 +1518,7 @@ type PidsResponse_Process struct {
 
 func (x *PidsResponse_Process) Reset() {
 	*x = PidsResponse_Process{}
-	mi := &file_agent_v1_agent_proto_msgTypes[24]
+	mi := &file_agent_v1_agent_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1468,7 +1530,7 @@ func (x *PidsResponse_Process) String() string {
 func (*PidsResponse_Process) ProtoMessage() {}
 
 func (x *PidsResponse_Process) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[24]
+	mi := &file_agent_v1_agent_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1481,7 +1543,7 @@ func (x *PidsResponse_Process) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PidsResponse_Process.ProtoReflect.Descriptor instead.
 func (*PidsResponse_Process) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{20, 0}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{21, 0}
 }
 
 func (x *PidsResponse_Process) GetPid() uint32 {
@@ -1507,7 +1569,19 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\fHelloRequest\x12\x1a\n" +
 	"\bhostname\x18\x01 \x01(\tR\bhostname\"'\n" +
 	"\rHelloResponse\x12\x16\n" +
-	"\x06kernel\x18\x01 \x01(\tR\x06kernel\"N\n" +
+	"\x06kernel\x18\x01 \x01(\tR\x06kernel\"\xa4\x02\n" +
+	"\n" +
+	"PodRequest\x12\x1a\n" +
+	"\bhostname\x18\x01 \x01(\tR\bhostname\x12D\n" +
+	"\asysctls\x18\x02 \x03(\v2*.paracell.agent.v1.PodRequest.SysctlsEntryR\asysctls\x12>\n" +
+	"\x05files\x18\x03 \x03(\v2(.paracell.agent.v1.PodRequest.FilesEntryR\x05files\x1a:\n" +
+	"\fSysctlsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a8\n" +
+	"\n" +
+	"FilesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\"N\n" +
 	"\x0eNetworkRequest\x12<\n" +
 	"\n" +
 	"interfaces\x18\x01 \x03(\v2\x1c.paracell.agent.v1.InterfaceR\n" +
@@ -1603,9 +1677,10 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\tcontainer\x18\x01 \x01(\tR\tcontainer\x12\x12\n" +
 	"\x04seen\x18\x02 \x01(\x04R\x04seen\"'\n" +
 	"\x0fWaitOOMResponse\x12\x14\n" +
-	"\x05kills\x18\x01 \x01(\x04R\x05kills2\xa2\t\n" +
+	"\x05kills\x18\x01 \x01(\x04R\x05kills2\xe2\t\n" +
 	"\x05Agent\x12J\n" +
-	"\x05Hello\x12\x1f.paracell.agent.v1.HelloRequest\x1a .paracell.agent.v1.HelloResponse\x12F\n" +
+	"\x05Hello\x12\x1f.paracell.agent.v1.HelloRequest\x1a .paracell.agent.v1.HelloResponse\x12>\n" +
+	"\x03Pod\x12\x1d.paracell.agent.v1.PodRequest\x1a\x18.paracell.agent.v1.Empty\x12F\n" +
 	"\aNetwork\x12!.paracell.agent.v1.NetworkRequest\x1a\x18.paracell.agent.v1.Empty\x12M\n" +
 	"\x06Create\x12 .paracell.agent.v1.CreateRequest\x1a!.paracell.agent.v1.CreateResponse\x12@\n" +
 	"\x04Exec\x12\x1e.paracell.agent.v1.ExecRequest\x1a\x18.paracell.agent.v1.Empty\x12L\n" +
@@ -1634,82 +1709,89 @@ func file_agent_v1_agent_proto_rawDescGZIP() []byte {
 	return file_agent_v1_agent_proto_rawDescData
 }
 
-var file_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_agent_v1_agent_proto_goTypes = []any{
 	(*Empty)(nil),                // 0: paracell.agent.v1.Empty
 	(*HelloRequest)(nil),         // 1: paracell.agent.v1.HelloRequest
 	(*HelloResponse)(nil),        // 2: paracell.agent.v1.HelloResponse
-	(*NetworkRequest)(nil),       // 3: paracell.agent.v1.NetworkRequest
-	(*Interface)(nil),            // 4: paracell.agent.v1.Interface
-	(*Address)(nil),              // 5: paracell.agent.v1.Address
-	(*Route)(nil),                // 6: paracell.agent.v1.Route
-	(*Neighbour)(nil),            // 7: paracell.agent.v1.Neighbour
-	(*Stdio)(nil),                // 8: paracell.agent.v1.Stdio
-	(*Root)(nil),                 // 9: paracell.agent.v1.Root
-	(*CreateRequest)(nil),        // 10: paracell.agent.v1.CreateRequest
-	(*CreateResponse)(nil),       // 11: paracell.agent.v1.CreateResponse
-	(*ContainerRequest)(nil),     // 12: paracell.agent.v1.ContainerRequest
-	(*ProcessRequest)(nil),       // 13: paracell.agent.v1.ProcessRequest
-	(*ExecRequest)(nil),          // 14: paracell.agent.v1.ExecRequest
-	(*StartResponse)(nil),        // 15: paracell.agent.v1.StartResponse
-	(*WaitResponse)(nil),         // 16: paracell.agent.v1.WaitResponse
-	(*KillRequest)(nil),          // 17: paracell.agent.v1.KillRequest
-	(*ResizePtyRequest)(nil),     // 18: paracell.agent.v1.ResizePtyRequest
-	(*UpdateRequest)(nil),        // 19: paracell.agent.v1.UpdateRequest
-	(*PidsResponse)(nil),         // 20: paracell.agent.v1.PidsResponse
-	(*StatsResponse)(nil),        // 21: paracell.agent.v1.StatsResponse
-	(*WaitOOMRequest)(nil),       // 22: paracell.agent.v1.WaitOOMRequest
-	(*WaitOOMResponse)(nil),      // 23: paracell.agent.v1.WaitOOMResponse
-	(*PidsResponse_Process)(nil), // 24: paracell.agent.v1.PidsResponse.Process
-	nil,                          // 25: paracell.agent.v1.StatsResponse.FilesEntry
+	(*PodRequest)(nil),           // 3: paracell.agent.v1.PodRequest
+	(*NetworkRequest)(nil),       // 4: paracell.agent.v1.NetworkRequest
+	(*Interface)(nil),            // 5: paracell.agent.v1.Interface
+	(*Address)(nil),              // 6: paracell.agent.v1.Address
+	(*Route)(nil),                // 7: paracell.agent.v1.Route
+	(*Neighbour)(nil),            // 8: paracell.agent.v1.Neighbour
+	(*Stdio)(nil),                // 9: paracell.agent.v1.Stdio
+	(*Root)(nil),                 // 10: paracell.agent.v1.Root
+	(*CreateRequest)(nil),        // 11: paracell.agent.v1.CreateRequest
+	(*CreateResponse)(nil),       // 12: paracell.agent.v1.CreateResponse
+	(*ContainerRequest)(nil),     // 13: paracell.agent.v1.ContainerRequest
+	(*ProcessRequest)(nil),       // 14: paracell.agent.v1.ProcessRequest
+	(*ExecRequest)(nil),          // 15: paracell.agent.v1.ExecRequest
+	(*StartResponse)(nil),        // 16: paracell.agent.v1.StartResponse
+	(*WaitResponse)(nil),         // 17: paracell.agent.v1.WaitResponse
+	(*KillRequest)(nil),          // 18: paracell.agent.v1.KillRequest
+	(*ResizePtyRequest)(nil),     // 19: paracell.agent.v1.ResizePtyRequest
+	(*UpdateRequest)(nil),        // 20: paracell.agent.v1.UpdateRequest
+	(*PidsResponse)(nil),         // 21: paracell.agent.v1.PidsResponse
+	(*StatsResponse)(nil),        // 22: paracell.agent.v1.StatsResponse
+	(*WaitOOMRequest)(nil),       // 23: paracell.agent.v1.WaitOOMRequest
+	(*WaitOOMResponse)(nil),      // 24: paracell.agent.v1.WaitOOMResponse
+	nil,                          // 25: paracell.agent.v1.PodRequest.SysctlsEntry
+	nil,                          // 26: paracell.agent.v1.PodRequest.FilesEntry
+	(*PidsResponse_Process)(nil), // 27: paracell.agent.v1.PidsResponse.Process
+	nil,                          // 28: paracell.agent.v1.StatsResponse.FilesEntry
 }
 var file_agent_v1_agent_proto_depIdxs = []int32{
-	4,  // 0: paracell.agent.v1.NetworkRequest.interfaces:type_name -> paracell.agent.v1.Interface
-	5,  // 1: paracell.agent.v1.Interface.addresses:type_name -> paracell.agent.v1.Address
-	6,  // 2: paracell.agent.v1.Interface.routes:type_name -> paracell.agent.v1.Route
-	7,  // 3: paracell.agent.v1.Interface.neighbours:type_name -> paracell.agent.v1.Neighbour
-	9,  // 4: paracell.agent.v1.CreateRequest.root:type_name -> paracell.agent.v1.Root
-	8,  // 5: paracell.agent.v1.CreateRequest.stdio:type_name -> paracell.agent.v1.Stdio
-	8,  // 6: paracell.agent.v1.ExecRequest.stdio:type_name -> paracell.agent.v1.Stdio
-	24, // 7: paracell.agent.v1.PidsResponse.processes:type_name -> paracell.agent.v1.PidsResponse.Process
-	25, // 8: paracell.agent.v1.StatsResponse.files:type_name -> paracell.agent.v1.StatsResponse.FilesEntry
-	1,  // 9: paracell.agent.v1.Agent.Hello:input_type -> paracell.agent.v1.HelloRequest
-	3,  // 10: paracell.agent.v1.Agent.Network:input_type -> paracell.agent.v1.NetworkRequest
-	10, // 11: paracell.agent.v1.Agent.Create:input_type -> paracell.agent.v1.CreateRequest
-	14, // 12: paracell.agent.v1.Agent.Exec:input_type -> paracell.agent.v1.ExecRequest
-	13, // 13: paracell.agent.v1.Agent.Start:input_type -> paracell.agent.v1.ProcessRequest
-	13, // 14: paracell.agent.v1.Agent.Wait:input_type -> paracell.agent.v1.ProcessRequest
-	17, // 15: paracell.agent.v1.Agent.Kill:input_type -> paracell.agent.v1.KillRequest
-	13, // 16: paracell.agent.v1.Agent.Delete:input_type -> paracell.agent.v1.ProcessRequest
-	18, // 17: paracell.agent.v1.Agent.ResizePty:input_type -> paracell.agent.v1.ResizePtyRequest
-	12, // 18: paracell.agent.v1.Agent.Pause:input_type -> paracell.agent.v1.ContainerRequest
-	12, // 19: paracell.agent.v1.Agent.Resume:input_type -> paracell.agent.v1.ContainerRequest
-	19, // 20: paracell.agent.v1.Agent.Update:input_type -> paracell.agent.v1.UpdateRequest
-	12, // 21: paracell.agent.v1.Agent.Pids:input_type -> paracell.agent.v1.ContainerRequest
-	12, // 22: paracell.agent.v1.Agent.Stats:input_type -> paracell.agent.v1.ContainerRequest
-	22, // 23: paracell.agent.v1.Agent.WaitOOM:input_type -> paracell.agent.v1.WaitOOMRequest
-	0,  // 24: paracell.agent.v1.Agent.Shutdown:input_type -> paracell.agent.v1.Empty
-	2,  // 25: paracell.agent.v1.Agent.Hello:output_type -> paracell.agent.v1.HelloResponse
-	0,  // 26: paracell.agent.v1.Agent.Network:output_type -> paracell.agent.v1.Empty
-	11, // 27: paracell.agent.v1.Agent.Create:output_type -> paracell.agent.v1.CreateResponse
-	0,  // 28: paracell.agent.v1.Agent.Exec:output_type -> paracell.agent.v1.Empty
-	15, // 29: paracell.agent.v1.Agent.Start:output_type -> paracell.agent.v1.StartResponse
-	16, // 30: paracell.agent.v1.Agent.Wait:output_type -> paracell.agent.v1.WaitResponse
-	0,  // 31: paracell.agent.v1.Agent.Kill:output_type -> paracell.agent.v1.Empty
-	0,  // 32: paracell.agent.v1.Agent.Delete:output_type -> paracell.agent.v1.Empty
-	0,  // 33: paracell.agent.v1.Agent.ResizePty:output_type -> paracell.agent.v1.Empty
-	0,  // 34: paracell.agent.v1.Agent.Pause:output_type -> paracell.agent.v1.Empty
-	0,  // 35: paracell.agent.v1.Agent.Resume:output_type -> paracell.agent.v1.Empty
-	0,  // 36: paracell.agent.v1.Agent.Update:output_type -> paracell.agent.v1.Empty
-	20, // 37: paracell.agent.v1.Agent.Pids:output_type -> paracell.agent.v1.PidsResponse
-	21, // 38: paracell.agent.v1.Agent.Stats:output_type -> paracell.agent.v1.StatsResponse
-	23, // 39: paracell.agent.v1.Agent.WaitOOM:output_type -> paracell.agent.v1.WaitOOMResponse
-	0,  // 40: paracell.agent.v1.Agent.Shutdown:output_type -> paracell.agent.v1.Empty
-	25, // [25:41] is the sub-list for method output_type
-	9,  // [9:25] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	25, // 0: paracell.agent.v1.PodRequest.sysctls:type_name -> paracell.agent.v1.PodRequest.SysctlsEntry
+	26, // 1: paracell.agent.v1.PodRequest.files:type_name -> paracell.agent.v1.PodRequest.FilesEntry
+	5,  // 2: paracell.agent.v1.NetworkRequest.interfaces:type_name -> paracell.agent.v1.Interface
+	6,  // 3: paracell.agent.v1.Interface.addresses:type_name -> paracell.agent.v1.Address
+	7,  // 4: paracell.agent.v1.Interface.routes:type_name -> paracell.agent.v1.Route
+	8,  // 5: paracell.agent.v1.Interface.neighbours:type_name -> paracell.agent.v1.Neighbour
+	10, // 6: paracell.agent.v1.CreateRequest.root:type_name -> paracell.agent.v1.Root
+	9,  // 7: paracell.agent.v1.CreateRequest.stdio:type_name -> paracell.agent.v1.Stdio
+	9,  // 8: paracell.agent.v1.ExecRequest.stdio:type_name -> paracell.agent.v1.Stdio
+	27, // 9: paracell.agent.v1.PidsResponse.processes:type_name -> paracell.agent.v1.PidsResponse.Process
+	28, // 10: paracell.agent.v1.StatsResponse.files:type_name -> paracell.agent.v1.StatsResponse.FilesEntry
+	1,  // 11: paracell.agent.v1.Agent.Hello:input_type -> paracell.agent.v1.HelloRequest
+	3,  // 12: paracell.agent.v1.Agent.Pod:input_type -> paracell.agent.v1.PodRequest
+	4,  // 13: paracell.agent.v1.Agent.Network:input_type -> paracell.agent.v1.NetworkRequest
+	11, // 14: paracell.agent.v1.Agent.Create:input_type -> paracell.agent.v1.CreateRequest
+	15, // 15: paracell.agent.v1.Agent.Exec:input_type -> paracell.agent.v1.ExecRequest
+	14, // 16: paracell.agent.v1.Agent.Start:input_type -> paracell.agent.v1.ProcessRequest
+	14, // 17: paracell.agent.v1.Agent.Wait:input_type -> paracell.agent.v1.ProcessRequest
+	18, // 18: paracell.agent.v1.Agent.Kill:input_type -> paracell.agent.v1.KillRequest
+	14, // 19: paracell.agent.v1.Agent.Delete:input_type -> paracell.agent.v1.ProcessRequest
+	19, // 20: paracell.agent.v1.Agent.ResizePty:input_type -> paracell.agent.v1.ResizePtyRequest
+	13, // 21: paracell.agent.v1.Agent.Pause:input_type -> paracell.agent.v1.ContainerRequest
+	13, // 22: paracell.agent.v1.Agent.Resume:input_type -> paracell.agent.v1.ContainerRequest
+	20, // 23: paracell.agent.v1.Agent.Update:input_type -> paracell.agent.v1.UpdateRequest
+	13, // 24: paracell.agent.v1.Agent.Pids:input_type -> paracell.agent.v1.ContainerRequest
+	13, // 25: paracell.agent.v1.Agent.Stats:input_type -> paracell.agent.v1.ContainerRequest
+	23, // 26: paracell.agent.v1.Agent.WaitOOM:input_type -> paracell.agent.v1.WaitOOMRequest
+	0,  // 27: paracell.agent.v1.Agent.Shutdown:input_type -> paracell.agent.v1.Empty
+	2,  // 28: paracell.agent.v1.Agent.Hello:output_type -> paracell.agent.v1.HelloResponse
+	0,  // 29: paracell.agent.v1.Agent.Pod:output_type -> paracell.agent.v1.Empty
+	0,  // 30: paracell.agent.v1.Agent.Network:output_type -> paracell.agent.v1.Empty
+	12, // 31: paracell.agent.v1.Agent.Create:output_type -> paracell.agent.v1.CreateResponse
+	0,  // 32: paracell.agent.v1.Agent.Exec:output_type -> paracell.agent.v1.Empty
+	16, // 33: paracell.agent.v1.Agent.Start:output_type -> paracell.agent.v1.StartResponse
+	17, // 34: paracell.agent.v1.Agent.Wait:output_type -> paracell.agent.v1.WaitResponse
+	0,  // 35: paracell.agent.v1.Agent.Kill:output_type -> paracell.agent.v1.Empty
+	0,  // 36: paracell.agent.v1.Agent.Delete:output_type -> paracell.agent.v1.Empty
+	0,  // 37: paracell.agent.v1.Agent.ResizePty:output_type -> paracell.agent.v1.Empty
+	0,  // 38: paracell.agent.v1.Agent.Pause:output_type -> paracell.agent.v1.Empty
+	0,  // 39: paracell.agent.v1.Agent.Resume:output_type -> paracell.agent.v1.Empty
+	0,  // 40: paracell.agent.v1.Agent.Update:output_type -> paracell.agent.v1.Empty
+	21, // 41: paracell.agent.v1.Agent.Pids:output_type -> paracell.agent.v1.PidsResponse
+	22, // 42: paracell.agent.v1.Agent.Stats:output_type -> paracell.agent.v1.StatsResponse
+	24, // 43: paracell.agent.v1.Agent.WaitOOM:output_type -> paracell.agent.v1.WaitOOMResponse
+	0,  // 44: paracell.agent.v1.Agent.Shutdown:output_type -> paracell.agent.v1.Empty
+	28, // [28:45] is the sub-list for method output_type
+	11, // [11:28] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_agent_v1_agent_proto_init() }
@@ -1723,7 +1805,7 @@ func file_agent_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_v1_agent_proto_rawDesc), len(file_agent_v1_agent_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   26,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

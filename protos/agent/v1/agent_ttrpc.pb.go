@@ -11,6 +11,7 @@ import (
 
 type AgentService interface {
 	Hello(context.Context, *HelloRequest) (*HelloResponse, error)
+	Pod(context.Context, *PodRequest) (*Empty, error)
 	Network(context.Context, *NetworkRequest) (*Empty, error)
 	Create(context.Context, *CreateRequest) (*CreateResponse, error)
 	Exec(context.Context, *ExecRequest) (*Empty, error)
@@ -37,6 +38,13 @@ func RegisterAgentService(srv *ttrpc.Server, svc AgentService) {
 					return nil, err
 				}
 				return svc.Hello(ctx, &req)
+			},
+			"Pod": func(ctx context.Context, unmarshal func(interface{}) error) (interface{}, error) {
+				var req PodRequest
+				if err := unmarshal(&req); err != nil {
+					return nil, err
+				}
+				return svc.Pod(ctx, &req)
 			},
 			"Network": func(ctx context.Context, unmarshal func(interface{}) error) (interface{}, error) {
 				var req NetworkRequest
@@ -160,6 +168,14 @@ func NewAgentClient(client *ttrpc.Client) AgentService {
 func (c *agentClient) Hello(ctx context.Context, req *HelloRequest) (*HelloResponse, error) {
 	var resp HelloResponse
 	if err := c.client.Call(ctx, "paracell.agent.v1.Agent", "Hello", req, &resp); err != nil {
+		return nil, err
+	}
+	return &resp, nil
+}
+
+func (c *agentClient) Pod(ctx context.Context, req *PodRequest) (*Empty, error) {
+	var resp Empty
+	if err := c.client.Call(ctx, "paracell.agent.v1.Agent", "Pod", req, &resp); err != nil {
 		return nil, err
 	}
 	return &resp, nil
