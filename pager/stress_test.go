@@ -40,7 +40,7 @@ const (
 	tableGPA      = 0
 	tableFrames   = stressFrames * 4 / ring.FrameSize
 	statusLost    = 3
-	stressTimeout = 10 * time.Minute
+	stressTimeout = 3 * time.Hour // of a long one
 )
 
 // brokenRules let the guest take a frame whose memory is being taken away.

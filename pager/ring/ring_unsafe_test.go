@@ -25,11 +25,18 @@ func TestCacheLines(t *testing.T) {
 
 const testFrames = 64
 
+var (
+	testControl = make([]byte, Offset+int(unsafe.Sizeof(Area{})))
+	testMemory  = make([]byte, testFrames*FrameSize)
+)
+
 // newPair is a host with a guest whose table is at the start of its memory.
 func newPair(t testing.TB) (*Host, *Guest, []byte) {
 	t.Helper()
-	control := make([]byte, Offset+int(unsafe.Sizeof(Area{})))
-	memory := make([]byte, testFrames*FrameSize)
+	// One for all: most of it is in front of the area, and never touched.
+	control, memory := testControl, testMemory
+	clear(control[Offset:])
+	clear(memory)
 	h, err := NewHost(control, testFrames)
 	if err != nil {
 		t.Fatal(err)

@@ -206,33 +206,20 @@ void __pager_take(unsigned long pfn, unsigned int order)
 static unsigned int ahead_window, ahead_left;
 static unsigned long ahead_time;
 
-static void ask_ahead(struct zone *zone, unsigned int order, int migratetype,
-		      unsigned int gap)
+/* Blocks to look at: they may be small and many, and all of them bound. */
+#define AHEAD_BLOCKS 64
+
+/* Ask for the unbound frames of a block, at most *want, without the first *gap. */
+static void ask_block(unsigned long pfn, unsigned int order,
+		      unsigned int *want, unsigned int *gap)
 {
-	unsigned int want = ahead_window - ahead_left;
+	unsigned long end = pfn + (1UL << order), run;
+	unsigned int skip = min(*gap, 1U << order);
 
-	for (; order < NR_PAGE_ORDERS && want; order++) {
-		struct page *page = list_first_entry_or_null(
-			&zone->free_area[order].free_list[migratetype],
-			struct page, buddy_list);
-		unsigned long pfn, end, run;
-
-		if (!page)
-			continue;
-		pfn = page_to_pfn(page);
-		end = pfn + (1UL << order);
-		if (gap) {
-			unsigned int skip = min(gap, 1U << order);
-
-			pfn += skip;
-			gap -= skip;
-		}
-		/* Behind what has been asked for before. */
-		while (pfn < end &&
-		       (READ_ONCE(pager_words[pfn]) & PAGER_STATE_MASK) !=
-		       PAGER_STATE_UNBOUND)
-			pfn++;
-		for (run = pfn; run < end && run - pfn < want; run++)
+	pfn += skip;
+	*gap -= skip;
+	for (; pfn < end && *want; pfn = run + 1) {
+		for (run = pfn; run < end && run - pfn < *want; run++)
 			if ((READ_ONCE(pager_words[run]) & PAGER_STATE_MASK) !=
 			    PAGER_STATE_UNBOUND)
 				break;
@@ -240,7 +227,23 @@ static void ask_ahead(struct zone *zone, unsigned int order, int migratetype,
 			continue;
 		put_entry(PAGER_OP_BIND, pfn, run - pfn);
 		ahead_left += run - pfn;
-		want -= run - pfn;
+		*want -= run - pfn;
+	}
+}
+
+static void ask_ahead(struct zone *zone, unsigned int order, int migratetype,
+		      unsigned int gap)
+{
+	unsigned int want = ahead_window - ahead_left, blocks = AHEAD_BLOCKS;
+	struct page *page;
+
+	for (; order < NR_PAGE_ORDERS && want; order++) {
+		list_for_each_entry(page, &zone->free_area[order].free_list[migratetype],
+				    buddy_list) {
+			if (!want || !blocks--)
+				return;
+			ask_block(page_to_pfn(page), order, &want, &gap);
+		}
 	}
 }
 
