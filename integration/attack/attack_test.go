@@ -20,7 +20,10 @@ import (
 	"time"
 
 	"github.com/paracell/paracell/internal/testenv"
+	"github.com/paracell/paracell/vmm/kvm"
 	"github.com/paracell/paracell/vmm/platform"
+	"github.com/paracell/paracell/xgate/abi"
+	kvmmonitor "github.com/paracell/paracell/xgate/monitor/kvm"
 	monitor "github.com/paracell/paracell/xgate/monitor/process"
 	"github.com/paracell/paracell/xgate/scan"
 )
@@ -30,6 +33,8 @@ const (
 	succeeded = 1
 	killed    = 128 + 9
 )
+
+const slow = "tens of thousands of events, of a millisecond each"
 
 // attacks lists every program of this folder.
 var attacks = []struct {
@@ -46,23 +51,30 @@ var attacks = []struct {
 	// views: nothing but the views of executable pages stops it, so with
 	// paracell.text=off it has to succeed.
 	views bool
+	// process: the attack is on what only the monitor of platform process has.
+	process bool
+	// monitor: the attack is by instructions, or starts at places of the
+	// monitor, that the user of two page tables does not have.
+	monitor bool
+	// quirk says why it cannot be made where KVM emulates ring 0 (docs/kvm.md).
+	quirk string
 	// open says why the attack is not stopped yet.
 	open string
 }{
 	{name: "host_call"},
-	{name: "gate_flags"},
+	{name: "gate_flags", quirk: "NT gets lost"},
 	{name: "gate_stack", mayKill: true},
 	{name: "gate_return"},
-	{name: "gate_step"},
+	{name: "gate_step", quirk: slow},
 	{name: "gate_signals"},
 	{name: "map_window"},
 	{name: "deputy"},
 	{name: "pkeys"},
 	{name: "sigreturn"},
-	{name: "jump_syscall"},
+	{name: "jump_syscall", monitor: true},
 	{name: "far_jump"},
 	{name: "bases"},
-	{name: "vectors"},
+	{name: "vectors", quirk: slow},
 	{name: "peer"},
 	{name: "trampoline"},
 	{name: "read_memory", keys: true, control: []string{
@@ -73,12 +85,12 @@ var attacks = []struct {
 		"write kernel data", "write linear map", "write control area", "write selector",
 		"write exit registers", "write monitor data", "write signal stack",
 	}},
-	{name: "selector", keys: true, control: []string{"a call of the host", "wrote the selector"}},
+	{name: "selector", keys: true, process: true, control: []string{"a call of the host", "wrote the selector"}},
 	{name: "jump_kernel", keys: true, control: []string{"memcpy read"}},
 	{name: "jump_wrpkru", keys: true},
 	{name: "jump_frame", keys: true},
-	{name: "jump_everywhere", keys: true},
-	{name: "scan_vectors"},
+	{name: "jump_everywhere", keys: true, quirk: slow},
+	{name: "scan_vectors", monitor: true},
 	{name: "wrpkru", views: true},
 	{name: "wrpkru_places", views: true},
 	{name: "wrpkru_written", views: true},
@@ -91,7 +103,7 @@ func patience() time.Duration {
 	if testenv.Emulated() {
 		return 4 * time.Minute
 	}
-	return time.Minute
+	return 2 * time.Minute
 }
 
 // programs returns the folder of the built programs.
@@ -117,14 +129,18 @@ func programs(t *testing.T) string {
 // arguments tells the programs what an attacker takes from the public files:
 // symbols of the kernel and the monitor, and where the monitor has its
 // privileged instructions.
-func arguments(t *testing.T, mode platform.Isolation) []string {
+func arguments(t *testing.T, w where) []string {
 	t.Helper()
-	image, err := monitor.Image()
-	if err != nil {
-		t.Fatal(err)
+	image, args := monitorOf(t, w)
+	var skip []uint64
+	if w.platform == "kvm" {
+		// It is mapped for the user elsewhere, and not with protection keys.
+		var at uint64
+		if _, err := fmt.Sscanf(symbols(t, bytes.NewReader(image), "monitor", "gate_call_syscall")[0], "monitor.gate_call_syscall=%x", &at); err != nil {
+			t.Fatal(err)
+		}
+		skip = append(skip, at)
 	}
-	args := symbols(t, bytes.NewReader(image), "monitor", "altstack", "in_user", "selector", "scratch_ax",
-		"gate_ip", "exit_gate", "sig_entry", "sig_restorer", "_start")
 	kernel, err := os.ReadFile(testenv.Built(t, "paracell-kernel"))
 	if err != nil {
 		t.Fatal(err)
@@ -138,16 +154,60 @@ func arguments(t *testing.T, mode platform.Isolation) []string {
 		}
 		var list []string
 		for _, f := range found {
+			if slices.Contains(skip, f.Addr) {
+				continue
+			}
 			list = append(list, strconv.FormatUint(f.Addr, 16))
 		}
 		args = append(args, kind.String()+"="+strings.Join(list, ","))
 	}
 	args = append(args, "iretq="+strings.Join(irets(t, image), ","))
-	isolation := "0"
-	if mode == platform.IsolationMPK {
-		isolation = "1"
+	isolation := map[platform.Isolation]string{
+		platform.IsolationNone: "0", platform.IsolationMPK: "1", platform.IsolationPageTable: "2",
 	}
-	return append(args, "isolation="+isolation)
+	return append(args, "isolation="+isolation[w.mode])
+}
+
+// where is what an attack runs on.
+type where struct {
+	platform string
+	mode     platform.Isolation
+}
+
+// monitorOf returns the image of the monitor and its symbols, under the names
+// of platform process; what has the same part to play there has the name.
+func monitorOf(t *testing.T, w where) (image []byte, args []string) {
+	t.Helper()
+	if w.platform == "process" {
+		image, err := monitor.Image()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return image, symbols(t, bytes.NewReader(image), "monitor", "altstack", "in_user", "selector", "scratch_ax",
+			"gate_ip", "exit_gate", "sig_entry", "sig_restorer", "_start")
+	}
+	image, err := kvmmonitor.Image()
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]string{
+		"altstack": "emergency_stack", "in_user": "in_user", "selector": "gate_ip", "scratch_ax": "scratch_ax", "gate_ip": "gate_ip",
+		"exit_gate": "exit_gate", "sig_entry": "trap_entry", "sig_restorer": "trap_window_end", "_start": "monitor_main",
+	}
+	found := symbols(t, bytes.NewReader(image), "monitor", slices.Sorted(maps.Values(names))...)
+	for name, symbol := range names {
+		for _, f := range found {
+			if value, ok := strings.CutPrefix(f, "monitor."+symbol+"="); ok {
+				args = append(args, "monitor."+name+"="+value)
+			}
+		}
+	}
+	if w.mode == platform.IsolationPageTable {
+		// Of the gates the user has the page with the code, and no other.
+		args = append(slices.DeleteFunc(args, func(a string) bool { return strings.HasPrefix(a, "monitor.selector=") }),
+			fmt.Sprintf("monitor.selector=%x", uint64(abi.MonitorBase+abi.EntryGate)))
+	}
+	return image, args
 }
 
 // irets are the addresses of the iretq instructions in the monitor.
@@ -201,7 +261,7 @@ func symbols(t *testing.T, r *bytes.Reader, prefix string, names ...string) []st
 
 // cell runs programs one after the other in one cell and returns the status of
 // each that ended, and the whole output. options are more arguments of the run.
-func cell(t *testing.T, dir string, mode platform.Isolation, names []string, options ...string) (map[string]int, string) {
+func cell(t *testing.T, dir string, w where, names []string, options ...string) (map[string]int, string) {
 	t.Helper()
 	root := t.TempDir()
 	for _, d := range []string{"bin", "dev", "proc", "sys", "tmp"} {
@@ -220,9 +280,9 @@ func cell(t *testing.T, dir string, mode platform.Isolation, names []string, opt
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience())
 	defer cancel()
-	args := append([]string{"run", "--isolation", string(mode), "--rootfs", root}, options...)
+	args := append([]string{"run", "--platform", w.platform, "--isolation", string(w.mode), "--rootfs", root}, options...)
 	args = append(append(args, "--", "/bin/runner"), names...)
-	args = append(append(args, "--"), arguments(t, mode)...)
+	args = append(append(args, "--"), arguments(t, w)...)
 	cmd := exec.CommandContext(ctx, testenv.Built(t, "paracell"), args...)
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
@@ -251,14 +311,44 @@ func TestAttack(t *testing.T) {
 	testenv.Built(t, "paracell-init")
 	mode := testenv.Isolation()
 	testenv.ProcessPlatform(t, mode)
+	attack(t, where{"process", mode})
+}
+
+// TestAttackKVM makes them in virtual machines.
+func TestAttackKVM(t *testing.T) {
+	testenv.Root(t)
+	testenv.Built(t, "paracell-kernel")
+	testenv.Built(t, "paracell-init")
+	for _, mode := range []platform.Isolation{platform.IsolationMPK, platform.IsolationPageTable} {
+		if mode == platform.IsolationPageTable && testenv.Emulated() {
+			continue // the host has done it, and the machine is slow
+		}
+		t.Run(string(mode), func(t *testing.T) {
+			testenv.KVMPlatform(t, mode)
+			attack(t, where{"kvm", mode})
+		})
+	}
+}
+
+// quirky says whether this is a host whose KVM emulates ring 0.
+func quirky() bool {
+	return slices.ContainsFunc(kvm.New().Probe().Checks, func(c platform.Check) bool { return c.Detail == kvm.Quirk })
+}
+
+func attack(t *testing.T, w where) {
 	dir := programs(t)
 	var names []string
 	for _, a := range attacks {
-		if mode == platform.IsolationMPK || !a.keys {
+		switch {
+		case w.mode == platform.IsolationNone && a.keys,
+			w.platform != "process" && a.process,
+			w.mode == platform.IsolationPageTable && (a.monitor || a.views),
+			w.platform == "kvm" && a.quirk != "" && quirky():
+		default:
 			names = append(names, a.name)
 		}
 	}
-	results, out := cell(t, dir, mode, names)
+	results, out := cell(t, dir, w, names)
 	for _, a := range attacks {
 		if !slices.Contains(names, a.name) {
 			continue
@@ -298,7 +388,7 @@ func TestControl(t *testing.T) {
 			continue
 		}
 		t.Run(a.name, func(t *testing.T) {
-			results, out := cell(t, dir, platform.IsolationNone, []string{a.name})
+			results, out := cell(t, dir, where{"process", platform.IsolationNone}, []string{a.name})
 			if status, ended := results[a.name]; ended && status != succeeded {
 				t.Errorf("status %d", status)
 			}
@@ -331,7 +421,7 @@ func TestAttackWithoutViews(t *testing.T) {
 			names = append(names, a.name)
 		}
 	}
-	results, out := cell(t, dir, platform.IsolationMPK, names, "--kernel-arg", "paracell.text=off")
+	results, out := cell(t, dir, where{"process", platform.IsolationMPK}, names, "--kernel-arg", "paracell.text=off")
 	for _, name := range names {
 		if status, ended := results[name]; !ended || status != succeeded {
 			t.Errorf("%s: ended %v, status %d", name, ended, status)

@@ -36,6 +36,10 @@ var suite = []struct {
 		pkg: "xgate/monitor/kvm", modules: []string{"kvm-amd"}, cpus: 1, timeout: 10 * time.Minute,
 		assets: []string{"xgate/monitor/process/testdata/kernel/kernel.elf"},
 	},
+	{
+		pkg: "integration/attack", run: "TestAttackKVM", modules: []string{"kvm-amd"}, cpus: 1, timeout: 10 * time.Minute,
+		assets: []string{"bin/paracell", "bin/paracell-init", "bin/paracell-kernel", "bin/attack"},
+	},
 	{pkg: "vmm/kvm", modules: []string{"kvm-amd"}, cpus: 1},
 	{pkg: "vmm/process", assets: []string{"docs/jail.md"}},
 	{
@@ -47,7 +51,7 @@ var suite = []struct {
 		assets: []string{"bin/paracell", "bin/paracell-init", "bin/paracell-kernel", "bin/quirks"},
 	},
 	{
-		pkg: "integration/attack", run: "TestAttack",
+		pkg: "integration/attack", run: "TestAttack$|WithoutViews",
 		assets: []string{"bin/paracell", "bin/paracell-init", "bin/paracell-kernel", "bin/attack"},
 	},
 }

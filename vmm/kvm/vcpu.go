@@ -275,7 +275,8 @@ type runner struct {
 	console func([]byte)
 	tsc     func() uint64
 
-	window bool // waiting until the guest accepts interrupts
+	window    bool // waiting until the guest accepts interrupts
+	signalled bool // a signal has come since the timer was armed
 }
 
 const never = ^uint64(0)
@@ -309,6 +310,7 @@ func (r *runner) loop() (ended, error) {
 		switch errno := run(fd); errno {
 		case 0:
 		case unix.EINTR, unix.EAGAIN:
+			r.signalled = true
 			continue
 		default:
 			return ended{text: fmt.Sprintf("KVM_RUN: %v: %s", error(errno), r.unexpected())}, nil
@@ -360,8 +362,15 @@ func (r *runner) checkTimer() error {
 	if r.armed == never {
 		return nil
 	}
-	if now := r.tsc(); now >= r.armed {
+	now := r.tsc()
+	if now >= r.armed {
 		return r.deadline(now)
+	}
+	if r.signalled {
+		// It may have been the timer, a little early: the two clocks are
+		// not quite the same.
+		r.signalled = false
+		return r.timer.arm(r.nanoseconds(r.armed - now))
 	}
 	return nil
 }
@@ -380,6 +389,7 @@ func (r *runner) deadline(now uint64) error {
 	if d == never {
 		return nil
 	}
+	r.signalled = false
 	return r.timer.arm(r.nanoseconds(d - now))
 }
 

@@ -155,9 +155,10 @@ static inline void catch_signals(void)
 {
 	static const int faults[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS };
 	struct sigaction sa = { .sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK };
-	stack_t stack = { .ss_size = 64 * PAGE };
+	/* Not mapped beside the vDSO, whose surroundings one program unmaps. */
+	static uint8_t memory[64 * PAGE];
+	stack_t stack = { .ss_sp = memory, .ss_size = sizeof memory };
 
-	stack.ss_sp = MUST(mmap(NULL, stack.ss_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
 	MUST(sigaltstack(&stack, NULL));
 	for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
 		MUST(sigaction(faults[i], &sa, NULL));
@@ -184,7 +185,8 @@ void jump_go(void);
 
 static inline uint64_t landing_place(void)
 {
-	return (uint64_t)(keys ? landing_keys : landing);
+	/* With two page tables rdpkru is an invalid opcode. */
+	return (uint64_t)(keys && value("isolation") != 2 ? landing_keys : landing);
 }
 
 /*

@@ -19,7 +19,8 @@ int attack(void)
 	int gained = 0;
 
 	for (size_t i = 0; i < sizeof targets / sizeof *targets; i++)
-		if (readable(targets[i].address)) {
+		/* With two page tables the page of the gate is the user's to execute, so also to read. */
+		if ((targets[i].address != GATE || value("isolation") != 2) && readable(targets[i].address)) {
 			printf("succeeded: read %s\n", targets[i].name);
 			gained = 1;
 		}

@@ -46,15 +46,21 @@ func (m *Monitor) Symbol(name string) (uint64, error) {
 
 // Load returns the image, which the caller must not change.
 var Load = sync.OnceValues(func() (*Monitor, error) {
-	b, err := files.ReadFile("image/monitor")
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, ErrNoImage
-	}
+	b, err := Image()
 	if err != nil {
 		return nil, err
 	}
 	return parse(b)
 })
+
+// Image returns the ELF file. The caller must not change it.
+func Image() ([]byte, error) {
+	b, err := files.ReadFile("image/monitor")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, ErrNoImage
+	}
+	return b, err
+}
 
 func parse(b []byte) (*Monitor, error) {
 	f, err := elf.NewFile(bytes.NewReader(b))

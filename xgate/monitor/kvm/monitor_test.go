@@ -129,6 +129,8 @@ func TestMonitor(t *testing.T) {
 			if quirky(p.Probe()) {
 				// int n comes as an invalid opcode there, and NT gets lost.
 				cmdline = strings.NewReplacer("foreign_calls ", "", "flags ", "").Replace(cmdline) + " slow=14"
+			} else if testenv.Emulated() {
+				cmdline += " slow=14"
 			}
 			m, err := p.Create(ctx, platform.Config{
 				Name: "monitor-test", MemSize: 64 << 20, Vcpus: 1, Isolation: mode,

@@ -677,6 +677,8 @@ pagetable:	.byte 0
 
 	.bss
 	.balign 0x1000
+	.globl emergency_stack
+emergency_stack:
 	.skip STACK_SIZE
 emergency_stack_top:
 	.skip STACK_SIZE
