@@ -124,7 +124,7 @@ func (fs *FS) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *fus
 		return fuse.ENOSYS // the client uses MKNOD, and opens without asking
 	}
 	flags := openFlags(in.Flags) | int(in.Flags)&unix.O_EXCL
-	n, d, err := fs.create(&in.InHeader, name, in.Mode, &out.Attr, flags)
+	n, d, err := fs.create(&in.InHeader, name, in.Mode, in.Umask, &out.Attr, flags)
 	if err != nil {
 		return status(err)
 	}
@@ -150,6 +150,7 @@ func (fs *FS) Tmpfile(_ <-chan struct{}, in *fuse.CreateIn, out *fuse.CreateOut)
 	}
 	defer p.put()
 	flags := unix.O_TMPFILE | unix.O_RDWR | int(in.Flags)&unix.O_EXCL
+	in.Mode = masked(p.fd, in.Mode, in.Umask)
 	fd, err := openBelow(p.fd, ".", flags, in.Mode&07777)
 	if err != nil {
 		return status(err)
@@ -444,6 +445,7 @@ func (fs *FS) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
 	if h == nil {
 		return
 	}
+	fs.unlockHandle(in.NodeId, in.Fh)
 	fs.closeHandles([]*handle{h})
 	const flockUnlock = 1 << 1 // FUSE_RELEASE_FLOCK_UNLOCK
 	if in.ReleaseFlags&flockUnlock != 0 {

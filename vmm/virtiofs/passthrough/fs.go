@@ -287,10 +287,13 @@ func (fs *FS) Close() error {
 // MountOptions are what the FUSE connection has to negotiate for fs.
 func (fs *FS) MountOptions() *fuse.MountOptions {
 	o := &fuse.MountOptions{
-		MaxWrite:          1 << 20,
-		MaxBackground:     64,
-		DisableSplice:     true,
-		ExtraCapabilities: fuse.CAP_READDIRPLUS_AUTO | fuse.CAP_HANDLE_KILLPRIV_V2 | fuse.CAP_ASYNC_DIO,
+		MaxWrite:      1 << 20,
+		MaxBackground: 64,
+		DisableSplice: true,
+		// The client checks ACLs too; what a directory hands down to new files
+		// decides whether their umask counts, which the host knows.
+		EnableAcl:         true,
+		ExtraCapabilities: fuse.CAP_READDIRPLUS_AUTO | fuse.CAP_HANDLE_KILLPRIV_V2 | fuse.CAP_ASYNC_DIO | fuse.CAP_DONT_MASK,
 		// Passthrough of files to the host kernel cannot work over virtio.
 		DisabledCapabilities: fuse.CAP_PASSTHROUGH | fuse.CAP_ALLOW_IDMAP,
 	}

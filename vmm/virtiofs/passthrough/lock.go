@@ -16,7 +16,17 @@ import (
 // descriptor that belongs to (node, owner).
 type lockTable struct {
 	mu     sync.Mutex
-	owners map[lockOwner]*desc
+	owners map[lockOwner]*ownerLocks
+}
+
+// ownerLocks are the locks of an owner.
+type ownerLocks struct {
+	*desc
+	// fh is the open file by which the owner has locked last. The locks of an
+	// open file itself (F_OFD_SETLK) go with it; nothing else ends them.
+	fh uint64
+	// pid is the process that has locked last, in the client.
+	pid uint32
 }
 
 type lockOwner struct {
@@ -35,7 +45,10 @@ func (fs *FS) lockDesc(in *fuse.LkIn) (*desc, error) {
 	defer fs.locks.mu.Unlock()
 	if d := fs.locks.owners[k]; d != nil {
 		d.refs.Add(1)
-		return d, nil
+		if in.Opcode != opGetLk {
+			d.fh, d.pid = in.Fh, in.Lk.Pid
+		}
+		return d.desc, nil
 	}
 	n, err := fs.real(in.NodeId)
 	if err != nil {
@@ -64,10 +77,47 @@ func (fs *FS) lockDesc(in *fuse.LkIn) (*desc, error) {
 	d := newDesc(fd)
 	d.refs.Add(1)
 	if fs.locks.owners == nil {
-		fs.locks.owners = map[lockOwner]*desc{}
+		fs.locks.owners = map[lockOwner]*ownerLocks{}
 	}
-	fs.locks.owners[k] = d
+	fs.locks.owners[k] = &ownerLocks{d, in.Fh, in.Lk.Pid}
 	return d, nil
+}
+
+// opGetLk is FUSE_GETLK.
+const opGetLk = 31
+
+// unlockHandle drops the locks that an open file owns, which has been closed for
+// good. Those of a process that has used it have gone with Flush.
+func (fs *FS) unlockHandle(node, fh uint64) {
+	fs.locks.mu.Lock()
+	var ended []lockOwner
+	for k, d := range fs.locks.owners {
+		if k.node == node && !k.flock && d.fh == fh {
+			ended = append(ended, k)
+		}
+	}
+	fs.locks.mu.Unlock()
+	for _, k := range ended {
+		fs.unlock(k)
+	}
+}
+
+// holder is the process of the client that has the lock fl, which asker cannot
+// have; 0 if it is none of the client's.
+func (fs *FS) holder(node, asker uint64, fl unix.Flock_t) uint32 {
+	fs.locks.mu.Lock()
+	defer fs.locks.mu.Unlock()
+	for k, d := range fs.locks.owners {
+		if k.node != node || k.flock || k.owner == asker {
+			continue
+		}
+		// The one for whom nothing is in the way.
+		own := unix.Flock_t{Type: unix.F_WRLCK, Whence: unix.SEEK_SET, Start: fl.Start, Len: fl.Len}
+		if unix.FcntlFlock(uintptr(d.fd), unix.F_OFD_GETLK, &own) == nil && own.Type == unix.F_UNLCK {
+			return d.pid
+		}
+	}
+	return 0
 }
 
 // unlock drops all locks of an owner, which has closed the file.
@@ -124,8 +174,11 @@ func (fs *FS) GetLk(_ <-chan struct{}, in *fuse.LkIn, out *fuse.LkOut) fuse.Stat
 	if fl.Len > 0 {
 		out.Lk.End = uint64(fl.Start + fl.Len - 1)
 	}
-	// Who holds it may be another cell or a process of the host: no number of
-	// this guest.
+	if out.Lk.Typ != unix.F_UNLCK {
+		// Who holds it may be another cell or a process of the host, which
+		// have no number here.
+		out.Lk.Pid = fs.holder(in.NodeId, in.Owner, fl)
+	}
 	return fuse.OK
 }
 

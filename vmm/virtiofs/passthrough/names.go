@@ -121,6 +121,10 @@ func own(dir int, name string, c *fuse.Caller, mode uint32, st *unix.Statx_t) (c
 		// The host has taken this bit from the parent.
 		want |= uint32(st.Mode) & unix.S_ISGID
 	}
+	if uint32(st.Mode)&0777 != want&0777 && defaultACL(dir) {
+		// So it has the permissions.
+		want = want&^0777 | uint32(st.Mode)&0777
+	}
 	// A change of the owner clears these bits.
 	lost := changed && want&(unix.S_ISUID|unix.S_ISGID) != 0
 	if uint32(st.Mode)&07777 != want || lost {
@@ -130,6 +134,21 @@ func own(dir int, name string, c *fuse.Caller, mode uint32, st *unix.Statx_t) (c
 		changed = true
 	}
 	return changed, nil
+}
+
+// defaultACL says whether new files in dir get an access control list from it.
+func defaultACL(dir int) bool {
+	n, err := unix.Getxattr(procPath(dir), "system.posix_acl_default", nil)
+	return err == nil && n > 0
+}
+
+// masked is the mode of a new file in dir: without the bits of the caller's umask,
+// unless dir has a default access control list (acl(5)).
+func masked(dir int, mode, umask uint32) uint32 {
+	if mode&umask&0777 == 0 || defaultACL(dir) {
+		return mode
+	}
+	return mode &^ (umask & 0777)
 }
 
 // inheritsGroup says whether files in dir get the group of dir.
@@ -143,7 +162,7 @@ func (fs *FS) Mknod(_ <-chan struct{}, in *fuse.MknodIn, name string, out *fuse.
 	kind := in.Mode & unix.S_IFMT
 	switch kind {
 	case unix.S_IFREG:
-		n, d, err := fs.create(&in.InHeader, name, in.Mode, &out.Attr, unix.O_RDWR|unix.O_EXCL)
+		n, d, err := fs.create(&in.InHeader, name, in.Mode, in.Umask, &out.Attr, unix.O_RDWR|unix.O_EXCL)
 		if err != nil {
 			return status(err)
 		}
@@ -154,27 +173,27 @@ func (fs *FS) Mknod(_ <-chan struct{}, in *fuse.MknodIn, name string, out *fuse.
 	default:
 		return fuse.EINVAL
 	}
-	return fs.make(&in.InHeader, name, in.Mode, out, func(dir int) error {
-		return unix.Mknodat(dir, name, in.Mode, int(in.Rdev))
+	return fs.make(&in.InHeader, name, in.Mode, in.Umask, out, func(dir int, mode uint32) error {
+		return unix.Mknodat(dir, name, mode, int(in.Rdev))
 	})
 }
 
 // Mkdir implements fuse.RawFileSystem.
 func (fs *FS) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.EntryOut) fuse.Status {
-	return fs.make(&in.InHeader, name, in.Mode, out, func(dir int) error {
-		return unix.Mkdirat(dir, name, in.Mode&07777)
+	return fs.make(&in.InHeader, name, in.Mode, in.Umask, out, func(dir int, mode uint32) error {
+		return unix.Mkdirat(dir, name, mode&07777)
 	})
 }
 
 // Symlink implements fuse.RawFileSystem.
 func (fs *FS) Symlink(_ <-chan struct{}, h *fuse.InHeader, target, name string, out *fuse.EntryOut) fuse.Status {
-	return fs.make(h, name, 0777, out, func(dir int) error {
+	return fs.make(h, name, 0777, 0, out, func(dir int, _ uint32) error {
 		return unix.Symlinkat(target, dir, name)
 	})
 }
 
 // make is what all ways to make something other than a regular file share.
-func (fs *FS) make(h *fuse.InHeader, name string, mode uint32, out *fuse.EntryOut, do func(dir int) error) fuse.Status {
+func (fs *FS) make(h *fuse.InHeader, name string, mode, umask uint32, out *fuse.EntryOut, do func(dir int, mode uint32) error) fuse.Status {
 	fs.tree.RLock()
 	defer fs.tree.RUnlock()
 	parent, dir, err := fs.parentLocked(h.NodeId, name)
@@ -182,7 +201,8 @@ func (fs *FS) make(h *fuse.InHeader, name string, mode uint32, out *fuse.EntryOu
 		return status(err)
 	}
 	defer dir.put()
-	if err := do(dir.fd); err != nil {
+	mode = masked(dir.fd, mode, umask)
+	if err := do(dir.fd, mode); err != nil {
 		return status(err)
 	}
 	var st unix.Statx_t
@@ -195,7 +215,7 @@ func (fs *FS) make(h *fuse.InHeader, name string, mode uint32, out *fuse.EntryOu
 
 // create makes or opens a regular file and returns its node, with a lookup
 // counted, and a descriptor, which the caller puts.
-func (fs *FS) create(h *fuse.InHeader, name string, mode uint32, a *fuse.Attr, flags int) (*inode, *desc, error) {
+func (fs *FS) create(h *fuse.InHeader, name string, mode, umask uint32, a *fuse.Attr, flags int) (*inode, *desc, error) {
 	fs.tree.RLock()
 	defer fs.tree.RUnlock()
 	parent, dir, err := fs.parentLocked(h.NodeId, name)
@@ -203,6 +223,7 @@ func (fs *FS) create(h *fuse.InHeader, name string, mode uint32, a *fuse.Attr, f
 		return nil, nil, err
 	}
 	defer dir.put()
+	mode = masked(dir.fd, mode, umask)
 	// O_EXCL first, to know whether the file is new and ours to give away.
 	fd, err := openBelow(dir.fd, name, flags|unix.O_CREAT|unix.O_EXCL, mode&07777)
 	fresh := err == nil
