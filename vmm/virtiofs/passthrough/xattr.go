@@ -30,6 +30,11 @@ func (fs *FS) xattrPath(n *inode) (string, *desc, error) {
 
 // GetXAttr implements fuse.RawFileSystem.
 func (fs *FS) GetXAttr(_ <-chan struct{}, h *fuse.InHeader, name string, dest []byte) (uint32, fuse.Status) {
+	if n, err := fs.node(h.NodeId); err == nil && n.share == nil {
+		// The root of all shares. The client looks for an access control list
+		// when others than the owner use it.
+		return 0, fuse.ENODATA
+	}
 	n, err := fs.real(h.NodeId)
 	if err != nil {
 		return 0, status(err)
