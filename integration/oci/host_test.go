@@ -133,8 +133,20 @@ func TestHostGroup(t *testing.T) {
 		s := sleeper()
 		s.Process.Args = []string{"sh", "-c", "while ! test -e /tmp/go; do sleep 0.1; done; tail /dev/zero; sleep 1000"}
 		detach(t, d, "oom", s)
-		// Less than the cell may use.
-		if err := os.WriteFile(limitFile(path), []byte(strconv.Itoa(72<<20)), 0); err != nil {
+		// Less than the cell is going to use.
+		usage := "memory.usage_in_bytes"
+		if cgroups.Mode() == cgroups.Unified {
+			usage = "memory.current"
+		}
+		b, err := os.ReadFile(filepath.Join(groupDir("memory", path), usage))
+		if err != nil {
+			t.Fatal(err)
+		}
+		used, err := strconv.Atoi(strings.TrimSpace(string(b)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(limitFile(path), []byte(strconv.Itoa(used+8<<20)), 0); err != nil {
 			t.Skip(err)
 		}
 		if err := os.WriteFile(filepath.Join(s.Root.Path, "tmp/go"), nil, 0o644); err != nil {
