@@ -73,7 +73,7 @@ func run(ctx context.Context) (status int, err error) {
 	}
 	begin := time.Now()
 	d, err := instance.Start(ctx, instance.Options{
-		Log: progress{}, Path: []string{bin}, Cells: fmt.Sprintf("isolation = %q\n", isolation),
+		Log: progress{}, Path: []string{bin}, Cells: fmt.Sprintf("platform = \"process\"\nisolation = %q\n", isolation),
 	})
 	if err != nil {
 		return 0, err
@@ -115,7 +115,7 @@ func isolation() (platform.Isolation, error) {
 	if err := probe.Err(platform.IsolationNone); err != nil {
 		return "", err
 	}
-	say("WARNING: NO PROTECTION KEYS (%v): this demonstration chooses isolation = \"none\": the cell is kept from the host as ever, "+
+	say("WARNING: NO PROTECTION KEYS (%v): this demonstration chooses platform process with isolation = \"none\": the cell is kept from the host as ever, "+
 		"but a process in it can take over the cell's own kernel", missing)
 	return platform.IsolationNone, nil
 }

@@ -90,7 +90,7 @@ func run(ctx context.Context, rounds, memoryRounds int, svg string) (err error) 
 		return err
 	}
 	d, err := instance.Start(ctx, instance.Options{
-		Log: os.Stderr, Path: path, Cells: fmt.Sprintf("isolation = %q\n", isolation),
+		Log: os.Stderr, Path: path, Cells: fmt.Sprintf("platform = \"process\"\nisolation = %q\n", isolation),
 	})
 	if err != nil {
 		return err
