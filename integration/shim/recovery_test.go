@@ -4,6 +4,7 @@ package shim
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -26,7 +27,7 @@ func TestRecovery(t *testing.T) {
 	for name, test := range map[string]func(*testing.T, *harness){
 		"shim killed": testShimKilled, "shim killed after the exit": testShimKilledAfterExit,
 		"warden killed": testWardenKilled, "slot killed": testSlotKilled, "guest panics": testPanic, "agent ends": testAgentEnds,
-		"shim told to end": testShimTerminated,
+		"shim told to end": testShimTerminated, "guest hangs": testGuestHangs,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, h) })
 	}
@@ -80,6 +81,19 @@ func (h *harness) nothing(t *testing.T, id string, before []string) {
 	eventually(t, func() error {
 		if _, err := os.Lstat(socket); err == nil {
 			return fmt.Errorf("socket %s is left", socket)
+		}
+		return nil
+	})
+	eventually(t, func() error {
+		var left []string
+		_ = filepath.WalkDir("/sys/fs/cgroup", func(path string, d fs.DirEntry, err error) error {
+			if err == nil && d.IsDir() && d.Name() == id {
+				left = append(left, path)
+			}
+			return nil
+		})
+		if len(left) != 0 {
+			return fmt.Errorf("control groups are left: %v", left)
 		}
 		return nil
 	})
@@ -209,6 +223,24 @@ func testSlotKilled(t *testing.T, h *harness) {
 	must(t, syscall.Kill(all[i], syscall.SIGKILL))
 	gone(t, all...)
 	h.ends(t, task, exit, "killed by signal 9")
+}
+
+// testGuestHangs: KILL works also when the guest does not run any more.
+func testGuestHangs(t *testing.T, h *harness) {
+	task := h.running(t)
+	exit, err := task.Wait(h.ctx)
+	must(t, err)
+	all := children(h.shim(t))
+	for _, pid := range all {
+		must(t, syscall.Kill(pid, syscall.SIGSTOP))
+	}
+	must(t, task.Kill(h.ctx, syscall.SIGKILL))
+	gone(t, all...)
+	if code := status(t, exit); code != 137 {
+		t.Errorf("status %d", code)
+	}
+	_, err = task.Delete(h.ctx)
+	must(t, err)
 }
 
 // inCell starts a container that sees the agent.

@@ -6,11 +6,14 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	eventsapi "github.com/containerd/containerd/api/events"
 	api "github.com/containerd/containerd/api/runtime/task/v3"
 	"github.com/containerd/containerd/api/types/task"
 	"github.com/containerd/errdefs"
+	"github.com/containerd/log"
+	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	agent "github.com/paracell/paracell/protos/agent/v1"
@@ -39,12 +42,50 @@ func (s *service) kill(ctx context.Context, r *api.KillRequest) error {
 	case status == task.Status_CREATED && p.exec != "":
 		return fmt.Errorf("process %s has not been started: %w", p.id(), errdefs.ErrFailedPrecondition)
 	}
+	ends := r.Signal == uint32(unix.SIGKILL) && p.exec == ""
+	if ends {
+		// It always works, whatever the guest does.
+		ctx = context.WithoutCancel(ctx)
+		defer func() { go s.insist(p) }()
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.killAnswer)
+	defer cancel()
 	_, err = p.c.box.Agent().Kill(ctx, &agent.KillRequest{Container: r.ID, Exec: r.ExecID, Signal: r.Signal, All: r.All})
+	if ends && ctx.Err() != nil {
+		log.G(s.ctx).WithField("id", r.ID).Errorf("the cell's agent has not answered KILL within %s: the cell is ended", s.killAnswer)
+		p.c.box.Close()
+		return nil
+	}
 	if err = native(p.c.box, err); errdefs.IsUnavailable(err) {
 		// Clients that want it dead are content with that.
 		return fmt.Errorf("process %s: %w: %w", p.id(), errdefs.ErrNotFound, err)
 	}
 	return err
+}
+
+// insist ends the cell of a container that has got KILL and does not end, if it
+// is the only one there.
+func (s *service) insist(p *process) {
+	if p.killed.Swap(true) {
+		return // somebody does
+	}
+	select {
+	case <-p.exited:
+		return
+	case <-p.c.box.Ended():
+		return
+	case <-s.shutdown.Done():
+		return
+	case <-time.After(s.killEnd):
+	}
+	s.mu.Lock()
+	alone := len(s.containers) == 1
+	s.mu.Unlock()
+	if !alone {
+		return
+	}
+	log.G(s.ctx).WithField("id", p.c.id).Errorf("the container has not ended within %s of KILL: its cell is ended", s.killEnd)
+	p.c.box.Close()
 }
 
 // ResizePty implements api.TTRPCTaskService.

@@ -88,6 +88,8 @@ type fakeAgent struct {
 	processes map[string]*fakeProcess
 	// onStart is called before Start returns; its error is Start's.
 	onStart func(*fakeProcess) error
+	// onKill is called instead of ending the process.
+	onKill func(context.Context) error
 	// failCreate is the error of Create.
 	failCreate error
 }
@@ -190,12 +192,19 @@ func (a *fakeAgent) WaitOOM(ctx context.Context, r *agent.WaitOOMRequest) (*agen
 	return nil, errgrpc.ToGRPC(errdefs.ErrNotFound)
 }
 
-func (a *fakeAgent) Kill(_ context.Context, r *agent.KillRequest) (*agent.Empty, error) {
+func (a *fakeAgent) Kill(ctx context.Context, r *agent.KillRequest) (*agent.Empty, error) {
 	p, err := a.find(r.Container, r.Exec)
-	if err == nil {
-		p.exit(128 + r.Signal)
+	if err != nil {
+		return nil, err
 	}
-	return &agent.Empty{}, err
+	a.mu.Lock()
+	onKill := a.onKill
+	a.mu.Unlock()
+	if onKill != nil {
+		return &agent.Empty{}, onKill(ctx)
+	}
+	p.exit(128 + r.Signal)
+	return &agent.Empty{}, nil
 }
 
 func (a *fakeAgent) Delete(_ context.Context, r *agent.ProcessRequest) (*agent.Empty, error) {

@@ -4,6 +4,7 @@ package task
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/containerd/containerd/api/types/task"
@@ -19,6 +20,9 @@ type process struct {
 	c    *container
 	exec string
 	io   *stdio.IO
+
+	// killed: somebody sees to it that it ends.
+	killed atomic.Bool
 
 	// life is held while the process is started, paused or resumed and while
 	// its exit is recorded, each with its event: the exit of a process that

@@ -49,6 +49,10 @@ const (
 	// endTimeout is how long the end of the cell is waited for when its agent
 	// does not answer any more.
 	endTimeout = 3 * time.Second
+	// killAnswer is how long the agent may take to answer a signal, killEnd how
+	// long a container may take to end of KILL, before the cell is ended.
+	killAnswer = 10 * time.Second
+	killEnd    = time.Minute
 	// lostStatus is the exit status of processes whose cell has ended.
 	lostStatus = 128 + uint32(unix.SIGKILL)
 	// notStartedStatus is that of a process which could not be started.
@@ -62,6 +66,8 @@ type service struct {
 	cell     cell
 
 	place hostPlace
+
+	killAnswer, killEnd time.Duration // the constants, but for tests
 
 	mu         sync.Mutex
 	containers map[string]*container // nil while one is being created
@@ -77,6 +83,7 @@ var (
 func New(ctx context.Context, p shim.Publisher, sd shutdown.Service, b Boot) shim.TTRPCService {
 	s := &service{
 		ctx: ctx, events: newEvents(ctx, p), shutdown: sd, containers: map[string]*container{},
+		killAnswer: killAnswer, killEnd: killEnd,
 	}
 	s.cell.boot = func(ctx context.Context, c config.Cell) (Box, error) {
 		box, err := b(ctx, c)

@@ -17,6 +17,7 @@ import (
 	api "github.com/containerd/containerd/api/runtime/task/v3"
 	"github.com/containerd/containerd/api/types/task"
 	"github.com/containerd/errdefs"
+	"github.com/containerd/errdefs/pkg/errgrpc"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/paracell/paracell/internal/leakcheck"
@@ -334,4 +335,35 @@ func TestShutdown(t *testing.T) {
 		t.Error("the cell lives on")
 	}
 	r.await("/tasks/create", "/tasks/exit c 0", "/tasks/delete")
+}
+
+// TestKillAlwaysWorks: also when the guest does not answer, or answers and does
+// nothing.
+func TestKillAlwaysWorks(t *testing.T) {
+	for what, onKill := range map[string]func(context.Context) error{
+		"no answer": func(ctx context.Context) error {
+			<-ctx.Done()
+			return ctx.Err()
+		},
+		"no end": func(context.Context) error { return nil },
+	} {
+		t.Run(what, func(t *testing.T) {
+			r := newRig(t)
+			r.killAnswer, r.killEnd = 20*time.Millisecond, 40*time.Millisecond
+			r.made("c")
+			r.run("c", "")
+			r.box.mu.Lock()
+			r.box.onKill = onKill
+			r.box.mu.Unlock()
+			for range 2 {
+				if _, err := r.Kill(bg, &api.KillRequest{ID: "c", Signal: 9}); err != nil && !errdefs.IsNotFound(errgrpc.ToNative(err)) {
+					t.Error(err)
+				}
+			}
+			if code := r.waited("c", ""); code != 137 {
+				t.Errorf("status %d", code)
+			}
+			r.await("/tasks/create", "/tasks/start", "/tasks/exit c 137")
+		})
+	}
 }
