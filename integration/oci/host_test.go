@@ -112,7 +112,7 @@ func TestHostGroup(t *testing.T) {
 				}
 			}
 		}
-		if b, err := os.ReadFile(limitFile(path)); err != nil || strings.TrimSpace(string(b)) != strconv.Itoa((64+64+128)<<20) {
+		if b, err := os.ReadFile(limitFile(path)); err != nil || strings.TrimSpace(string(b)) != strconv.Itoa((64+64+1+1+128)<<20) {
 			t.Errorf("memory limit on the host %q, %v", b, err)
 		}
 		if b, err := os.ReadFile(filepath.Join(groupDir("cpuset", path), "cpuset.cpus")); err != nil || strings.TrimSpace(string(b)) != "0" {

@@ -17,6 +17,8 @@ const (
 	// Agent is PID 1 of a cell with containers, Crun makes them for it.
 	Agent = "paracell-agent"
 	Crun  = "paracell-crun"
+	// Shim is started by containerd.
+	Shim = "containerd-shim-paracell-v2"
 )
 
 // Find returns the path of an asset: explicit if it is not empty, otherwise the

@@ -119,3 +119,17 @@ func TestConfig(t *testing.T) {
 		t.Errorf("status %d, %s%s", status, out, errOut)
 	}
 }
+
+func TestCheckReadsTheConfiguration(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "config.toml")
+	t.Setenv("PARACELL_CONFIG", file)
+	if err := os.WriteFile(file, []byte("isolaton = 'none'\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, out, _ := run("check")
+	for _, want := range []string{"containers (" + file + ")\n  no   configuration", `did you mean "isolation"`, "files\n"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%q is missing in\n%s", want, out)
+		}
+	}
+}

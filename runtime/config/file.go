@@ -40,17 +40,22 @@ func Defaults() *Settings {
 	return s
 }
 
+// Path is where LoadFile looks for the configuration. It has to be there if it is
+// named by the caller or the environment.
+func Path(explicit string) (path string, named bool) {
+	if explicit != "" {
+		return explicit, true
+	}
+	if path = os.Getenv(FileVariable); path != "" {
+		return path, true
+	}
+	return FilePath, false
+}
+
 // LoadFile reads the configuration file: explicit if it is not empty, else the
 // one that the environment names, else FilePath. Only the last may be missing.
 func LoadFile(explicit string) (*Settings, error) {
-	path := explicit
-	if path == "" {
-		path = os.Getenv(FileVariable)
-	}
-	named := path != ""
-	if !named {
-		path = FilePath
-	}
+	path, named := Path(explicit)
 	b, err := readFile(path)
 	if errors.Is(err, fs.ErrNotExist) && !named {
 		return Defaults(), nil

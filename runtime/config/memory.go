@@ -15,6 +15,9 @@ const (
 	// MinMemory is the smallest memory of a cell with containers, in bytes:
 	// the guest's kernel, the agent and a small container.
 	MinMemory = 64 << 20
+	// tableShare is the part of guest memory that the guest's kernel needs to
+	// know the rest by: 64 bytes per page and a little.
+	tableShare = 56
 	// sizeUnit is what the memory of a cell is a multiple of.
 	sizeUnit = 1 << 20
 )
@@ -55,7 +58,8 @@ func (s *Settings) cellMemory(limit uint64) (uint64, error) {
 			return 0, err
 		}
 		key = "memory_overhead"
-		memory = s.MemoryOverhead + min(limit, host) // neither is near 2^64
+		memory = min(limit, host) // no sum of these is near 2^64
+		memory += s.MemoryOverhead + memory/tableShare
 		// A limit beyond the host's memory means the host's memory; the
 		// guest's tables of what it can never get would cost real memory.
 		memory = min(memory, max(host, MinMemory))
