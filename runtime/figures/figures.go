@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -72,6 +73,7 @@ func Serve(dir, name string, take func() Sample) (*Server, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("figures of cell %s: %w", name, err)
 	}
+	sweep(dir)
 	file := fmt.Sprintf("%d-%s", os.Getpid(), strings.Map(plain, name))
 	// A socket's path has at most 107 bytes.
 	path := filepath.Join(dir, file[:min(len(file), 60)])
@@ -87,6 +89,21 @@ func Serve(dir, name string, take func() Sample) (*Server, error) {
 		s := &Server{listener: l, take: take, conns: map[net.Conn]struct{}{}}
 		s.done.Go(s.accept)
 		return s, nil
+	}
+}
+
+// sweep removes the sockets of processes that were killed.
+func sweep(dir string) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		text, _, _ := strings.Cut(e.Name(), "-")
+		pid, err := strconv.Atoi(text)
+		if err == nil && pid > 0 && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			_ = os.Remove(filepath.Join(dir, e.Name()))
+		}
 	}
 }
 

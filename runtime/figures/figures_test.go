@@ -75,6 +75,28 @@ func TestCloseRemovesSocket(t *testing.T) {
 	}
 }
 
+func TestSweep(t *testing.T) {
+	dir := t.TempDir()
+	// No process has a number above /proc/sys/kernel/pid_max, at most 2^22.
+	dead, odd := filepath.Join(dir, "5000000-cell"), filepath.Join(dir, "readme")
+	for _, p := range []string{dead, odd} {
+		if err := os.WriteFile(p, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, err := Serve(dir, "x", func() Sample { return sample("x", 1) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if _, err := os.Stat(dead); !errors.Is(err, os.ErrNotExist) {
+		t.Error("the socket of a dead process is still there")
+	}
+	if _, err := os.Stat(odd); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestNoCells(t *testing.T) {
 	w := Watch(filepath.Join(t.TempDir(), "none"))
 	if got, err := w.Samples(); len(got) != 0 || err != nil {
