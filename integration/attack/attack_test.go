@@ -90,7 +90,7 @@ var attacks = []struct {
 	{name: "jump_wrpkru", keys: true},
 	{name: "jump_frame", keys: true},
 	{name: "jump_everywhere", keys: true, quirk: slow},
-	{name: "scan_vectors", monitor: true},
+	{name: "scan_vectors", monitor: true, views: true},
 	{name: "wrpkru", views: true},
 	{name: "wrpkru_places", views: true},
 	{name: "wrpkru_written", views: true},

@@ -17,7 +17,10 @@ static inline void *pages(int n, int prot)
 /* Run code of our own; whatever it raises is as good as its return. */
 static inline void run(const void *code)
 {
-	TRY(asm volatile("call *%0" : : "r"(code) : "rax", "rcx", "rdx", "memory", "cc"));
+	TRY(asm volatile("call *%0"
+			 :
+			 : "r"(code)
+			 : "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "r11", "r15", "memory", "cc"));
 }
 
 /* Run it and see. */

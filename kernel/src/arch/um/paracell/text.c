@@ -788,10 +788,18 @@ static int show_text(struct seq_file *m, void *v)
 	return 0;
 }
 
+/* Its prefix REX2 stands for the 0x0f of an opcode. */
+#define XCR0_APX BIT(19)
+
 static int __init text_init(void)
 {
+	u32 xcr0, xcr0_high;
 	struct shrinker *s;
 
+	asm volatile("xgetbv" : "=a" (xcr0), "=d" (xcr0_high) : "c" (0));
+	if (paracell_text_on && (xcr0 & XCR0_APX) &&
+	    paracell_control->boot.isolation == PARACELL_ISOLATION_MPK)
+		panic("this processor has APX, which can encode wrpkru in a way that is not looked for: disable it on the host (clearcpuid=apx)");
 	view_cache = KMEM_CACHE(text_view, SLAB_PANIC | SLAB_ACCOUNT);
 	window_cache = KMEM_CACHE(text_window, SLAB_PANIC | SLAB_ACCOUNT);
 	s = shrinker_alloc(0, "paracell-text");

@@ -34,16 +34,26 @@ static bool forbidden(const u8 *p)
 	return false;
 }
 
+/* The highest bit of every byte that is value, and perhaps of some others. */
+static unsigned long bytes_equal(unsigned long word, u8 value)
+{
+	word ^= ONES * value;
+	return (word - ONES) & ~word & HIGHS;
+}
+
 int text_forbidden(const u8 *bytes, int len)
 {
-	unsigned long word;
+	unsigned long first, second;
 	int i, end;
 
 	for (i = 0; i < len; i = end) {
 		end = min(i + 8, len);
-		if (end == i + 8) {
-			word = get_unaligned((unsigned long *)(bytes + i)) ^ (ONES * 0x0f);
-			if (!((word - ONES) & ~word & HIGHS))
+		/* Eight places at a time: two bytes tell nearly all apart. */
+		if (i + 9 <= len) {
+			first = get_unaligned((unsigned long *)(bytes + i));
+			second = get_unaligned((unsigned long *)(bytes + i + 1));
+			if (likely(!(bytes_equal(first, 0x0f) &
+				     (bytes_equal(second, 0x01) | bytes_equal(second, 0xae)))))
 				continue;
 		}
 		for (; i < end && i + 2 < len; i++)
