@@ -65,6 +65,7 @@ int text_forbidden(const u8 *bytes, int len)
 
 /* How far before a hit decoding starts. */
 #define RUN_UP 96
+#define MIN_RUN_UP 48
 #define MAX_INSN 15
 
 /* Bytes around a place of a page, with those of the neighbouring pages. */
@@ -129,6 +130,9 @@ static int trap_start(const u8 *before, const u8 *page, const u8 *after, int off
 	struct surroundings s;
 	int pos;
 
+	/* The first instructions depend on where the page before ends. */
+	if (!before && offset < MIN_RUN_UP)
+		return -1;
 	look_around(&s, before, page, after, offset);
 	/* An instruction that begins at the last byte of the hit will do. */
 	pos = boundary(&s, s.at + 2);
