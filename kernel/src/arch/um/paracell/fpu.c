@@ -388,7 +388,7 @@ static int compacted_offset(u64 present, int component)
 	return offset;
 }
 
-#define XFEATURE_PKRU	BIT_ULL(9)
+#define XFEATURES_AMX	(BIT_ULL(17) | BIT_ULL(18))
 
 int paracell_fpu_xrstor(const void __user *area, u64 mask)
 {
@@ -422,8 +422,9 @@ int paracell_fpu_xrstor(const void __user *area, u64 mask)
 		if (from.mxcsr & ~mxcsr_mask)
 			return -EINVAL;
 	}
-	if (mask & present & ~(paracell_xfeatures | XFEATURE_PKRU))
+	if (mask & present & XFEATURES_AMX)
 		return -EILSEQ;
+	/* Not PKRU, and nothing that this kernel does not save. */
 	mask &= paracell_xfeatures;
 
 	paracell_fpu_sync(current);
