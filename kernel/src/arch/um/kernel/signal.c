@@ -10,6 +10,7 @@
 #include <asm/paracell_fpu.h>
 #include <asm/ptrace.h>
 #include <asm/syscall.h>
+#include "../paracell/rewrite.h"
 
 static void handle_signal(struct ksignal *ksig, struct pt_regs *regs)
 {
@@ -29,7 +30,7 @@ static void handle_signal(struct ksignal *ksig, struct pt_regs *regs)
 			}
 			fallthrough;
 		case -ERESTARTNOINTR:
-			um_restart_syscall(regs, regs->regs.gp[HOST_ORIG_AX]);
+			paracell_rewrite_restart(regs, regs->regs.gp[HOST_ORIG_AX]);
 			break;
 		}
 	}
@@ -58,6 +59,8 @@ void do_signal(struct pt_regs *regs)
 {
 	struct ksignal ksig;
 
+	/* Stops, core files and handlers see what the program's file holds. */
+	paracell_rewrite_restore(regs);
 	if (get_signal(&ksig)) {
 		handle_signal(&ksig, regs);
 		return;
@@ -68,11 +71,11 @@ void do_signal(struct pt_regs *regs)
 		case -ERESTARTNOHAND:
 		case -ERESTARTSYS:
 		case -ERESTARTNOINTR:
-			um_restart_syscall(regs, regs->regs.gp[HOST_ORIG_AX]);
+			paracell_rewrite_restart(regs, regs->regs.gp[HOST_ORIG_AX]);
 			break;
 
 		case -ERESTART_RESTARTBLOCK:
-			um_restart_syscall(regs, __NR_restart_syscall);
+			paracell_rewrite_restart(regs, __NR_restart_syscall);
 			break;
 		}
 	}

@@ -26,6 +26,7 @@
 #include <sysdep/ptrace.h>
 #include <kern_util.h>
 #include "paracell.h"
+#include "rewrite.h"
 #include "text_trap.h"
 
 struct task_struct *current_task = &init_task;
@@ -107,14 +108,19 @@ void arch_cpu_idle(void)
 static void handle_syscall(struct uml_pt_regs *r, int via_gate)
 {
 	struct pt_regs *regs = container_of(r, struct pt_regs, regs);
-	unsigned long nr = r->gp[HOST_AX];
+	unsigned long nr = r->gp[HOST_AX], cookie = 0;
 
 	r->via_gate = via_gate;
+	paracell_rewrite_count(via_gate);
+	if (!via_gate)
+		paracell_rewrite_trapped(regs);
 	r->gp[HOST_ORIG_AX] = nr;
 	r->syscall = (int)nr;
 	r->gp[HOST_AX] = -ENOSYS;
 
 	if (unlikely(read_thread_flags() & _TIF_SYSCALL_WORK)) {
+		if (via_gate)
+			cookie = paracell_rewrite_begin(regs);
 		if (syscall_trace_enter(regs) || secure_computing() == -1)
 			goto out;
 	}
@@ -126,11 +132,15 @@ static void handle_syscall(struct uml_pt_regs *r, int via_gate)
 		r->gp[HOST_AX] = -ENOSYS;
 	if (likely(!(read_thread_flags() & _TIF_SYSCALL_WORK))) {
 		rseq_syscall(regs);
-		return;
-	}
+	} else {
 out:
-	rseq_syscall(regs);
-	syscall_trace_leave(regs);
+		if (via_gate && !cookie)
+			cookie = paracell_rewrite_begin(regs);
+		rseq_syscall(regs);
+		syscall_trace_leave(regs);
+	}
+	if (unlikely(cookie))
+		paracell_rewrite_end(regs, cookie);
 }
 
 /* Interrupts are on. Returns with interrupts off and nothing left to do. */
@@ -147,6 +157,7 @@ static void exit_work(struct pt_regs *regs)
 			do_signal(regs);
 		if (flags & _TIF_NOTIFY_RESUME)
 			resume_user_mode_work(regs);
+		paracell_rewrite_resume(regs);
 		local_irq_disable();
 	}
 }
@@ -193,6 +204,9 @@ void __noreturn paracell_userspace(void)
 		case PARACELL_EXIT_IRQ:
 			paracell_run_irqs(container_of(r, struct pt_regs, regs));
 			local_irq_enable();
+			/* Others are about to run, or to look at the registers. */
+			if (read_thread_flags() & _TIF_WORK_MASK)
+				paracell_rewrite_restore(container_of(r, struct pt_regs, regs));
 			break;
 		case PARACELL_EXIT_FLUSHED:
 			/* Nothing is mapped: every page comes back by fault. */

@@ -438,3 +438,8 @@ unsigned int paracell_template_return(const struct paracell_template *t)
 {
 	return t->kind == PARACELL_SITE_LONG || t->kind == PARACELL_SITE_SHORT ? 12 : 0;
 }
+
+unsigned int paracell_template_moved(const struct paracell_template *t)
+{
+	return paracell_template_return(t) ? 19 : 0;
+}

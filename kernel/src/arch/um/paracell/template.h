@@ -99,4 +99,7 @@ int paracell_template_origin(const struct paracell_template *t, unsigned int off
 /* Offset in the slot where a call made from it returns to, 0: behind the site. */
 unsigned int paracell_template_return(const struct paracell_template *t);
 
+/* Offset in the slot of the instruction that has moved, 0: none has. */
+unsigned int paracell_template_moved(const struct paracell_template *t);
+
 #endif

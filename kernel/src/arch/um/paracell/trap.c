@@ -19,6 +19,7 @@
 #include <asm/tlbflush.h>
 #include <sysdep/ptrace.h>
 #include "paracell.h"
+#include "rewrite.h"
 #include "text.h"
 #include "text_trap.h"
 
@@ -217,9 +218,12 @@ static void user_page_fault(struct uml_pt_regs *r)
 			paracell_remap(current->mm, address);
 		else if (exec)
 			text_step_page(r, address);
+		paracell_rewrite_settle();
 		return;
 	}
 	if (err == -EINTR)
+		return;
+	if (exec && paracell_rewrite_trap(container_of(r, struct pt_regs, regs)))
 		return;
 	note_fault(r);
 	show_user_fault(r, "segfault");
@@ -257,10 +261,18 @@ static void user_fp_fault(struct uml_pt_regs *r, void __user *ip)
 /* Signals of the other exceptions, as arch/x86 hands them out. */
 void paracell_user_fault(struct uml_pt_regs *r)
 {
-	void __user *ip = (void __user *)UPT_IP(r);
+	struct pt_regs *regs = container_of(r, struct pt_regs, regs);
+	void __user *ip;
 
 	if (text_trap(r))
 		return;
+	if ((r->trap_no == 1 || r->trap_no == 6) && paracell_rewrite_trap(regs))
+		return;
+	/* The fault may take long: nobody is left between two jumps of a site. */
+	if (r->trap_no == 14 && r->cr2 == UPT_IP(r))
+		paracell_rewrite_restore(regs);
+	ip = (void __user *)UPT_IP(r);
+
 	/* Page faults that are put right leave no trace in later frames. */
 	if (r->trap_no != 14)
 		note_fault(r);

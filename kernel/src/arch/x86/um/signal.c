@@ -20,6 +20,7 @@
 #include <asm/ptrace.h>
 #include <asm/sigframe.h>
 #include <asm/ucontext.h>
+#include "../../um/paracell/rewrite.h"
 
 #define RED_ZONE		128
 #define FRAME_ALIGNMENT		16UL
@@ -235,6 +236,7 @@ SYSCALL_DEFINE0(rt_sigreturn)
 
 	if (!paracell_fpu_from_frame((void __user *)uc.uc_mcontext.fpstate))
 		goto bad_frame;
+	paracell_rewrite_resume(regs);
 	return PT_REGS_AX(regs);
 
 bad_frame:

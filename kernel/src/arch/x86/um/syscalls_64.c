@@ -10,6 +10,7 @@
 #include <asm/prctl.h>
 #include <asm/processor.h>
 #include <asm/ptrace.h>
+#include "../../um/paracell/rewrite.h"
 
 /* AMX tile data: the one component that x86 grants on request. */
 #define XFEATURE_XTILE_DATA	18
@@ -59,6 +60,11 @@ long arch_prctl(struct task_struct *task, int option, unsigned long arg2)
 		return -EINVAL;
 
 	switch (option) {
+	case PARACELL_ARCH_SET_REWRITE:
+		return arg2 > 1 ? -EINVAL : paracell_rewrite_set(arg2);
+	case PARACELL_ARCH_GET_REWRITE:
+		return paracell_rewrite_get();
+
 	case ARCH_GET_CPUID:
 		return 1;	/* CPUID works, and */
 	case ARCH_SET_CPUID:
