@@ -3,6 +3,7 @@
 # make run      the whole thing: installs what is missing, builds, starts a private containerd and runs a container in a
 #               cell; IMAGE (default: debian) is one of integration/images, CMD a shell command
 # make test     installs what is missing, builds, checks and runs all tests that this machine can run
+# make test-kvm the part of it that runs platform kvm with protection keys, in an emulated machine (qemu-system-x86)
 # make build    everything a user needs, in bin/
 # make install  puts it into $(DESTDIR)$(PREFIX)
 # make kernel   the guest kernel (kernel/build/build.sh, cached by its inputs)
@@ -23,7 +24,7 @@ export CGO_ENABLED := 0
 # Where Go's own archive is unpacked.
 export PATH := $(PATH):/usr/local/go/bin
 
-.PHONY: build go crun kernel monitor run test install lint generate clean
+.PHONY: build go crun kernel monitor run test test-kvm install lint generate clean
 
 build: kernel go crun
 
@@ -51,6 +52,10 @@ run:
 	@echo "run: building (the first time the guest kernel takes about 10 minutes)" >&2
 	@$(MAKE) -s --no-print-directory build
 	@$(GO) run $(GOFLAGS) ./integration/demo
+
+# Platform kvm where protection keys work in virtual machines: in an emulated one.
+test-kvm: go
+	$(GO) test -count=1 -timeout 30m -v -run 'EmulatedSuite/kvm|KVMContainers' ./integration/emulated
 
 # What is quick comes first. One package after the other: tests share the machine.
 test:

@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -59,6 +60,9 @@ type Machine struct {
 	// Output, if not nil, gets standard output and standard error of the
 	// command as they come, besides Result.Output.
 	Output io.Writer
+	// CountInstructions makes the time stamp counter advance by one with
+	// every instruction. The machine has one processor then.
+	CountInstructions bool
 	// Timeout bounds the whole run, besides the context.
 	Timeout time.Duration
 }
@@ -137,19 +141,24 @@ func Run(ctx context.Context, m Machine) (Result, error) {
 // boot starts QEMU and follows it to its end, which is at the latest the end
 // of ctx.
 func (m *Machine) boot(ctx context.Context, kernel *kernel, initrd, console, mark string) (Result, error) {
-	append := "console=ttyS0 quiet panic=-1 oops=panic mitigations=off nokaslr " +
+	cmdline := "console=ttyS0 quiet panic=-1 oops=panic mitigations=off nokaslr " +
 		"tsc=reliable no_timer_check random.trust_cpu=on nowatchdog " + m.KernelArgs
-	cmd := exec.CommandContext(ctx, "qemu-system-x86_64",
+	accel := []string{"-accel", "tcg,thread=multi"}
+	if m.CountInstructions {
+		m.CPUs = 1
+		accel = []string{"-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off"}
+	}
+	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", slices.Concat(accel, []string{
 		// QEMU before 9.1 lets IRET of ring 3 read the stack with the rights
 		// of ring 0, which SMAP then refuses: the guest kernel would panic.
-		"-accel", "tcg,thread=multi", "-cpu", "max,smap=off",
+		"-cpu", "max,smap=off",
 		"-smp", strconv.Itoa(m.CPUs), "-m", strconv.Itoa(m.Memory),
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-		"-kernel", kernel.image, "-initrd", initrd, "-append", append,
-		"-chardev", "file,id=console,path="+console, "-serial", "chardev:console",
+		"-kernel", kernel.image, "-initrd", initrd, "-append", cmdline,
+		"-chardev", "file,id=console,path=" + console, "-serial", "chardev:console",
 		"-device", "virtio-serial-pci",
 		"-chardev", "file,id=out,path=/dev/stdout", "-device", "virtserialport,chardev=out,name=out",
-	)
+	})...)
 	// The emulator must not outlive a killed test. Linux ties the signal to
 	// the thread that forked, so this goroutine keeps its thread.
 	runtime.LockOSThread()

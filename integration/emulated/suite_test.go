@@ -21,6 +21,7 @@ import (
 // PARACELL_EMULATED=1, so that it can do fewer rounds. There are no compiler
 // and no go tool inside: what a test needs is an asset or in its testdata.
 var suite = []struct {
+	name    string        // "" for that of the package
 	pkg     string        // relative to the top of the repository
 	run     string        // -test.run, "" for all
 	assets  []string      // files or folders of the repository, built before
@@ -33,14 +34,14 @@ var suite = []struct {
 }{
 	{pkg: "xgate/monitor/process", timeout: 10 * time.Minute},
 	{
-		pkg: "xgate/monitor/kvm", modules: []string{"kvm-amd"}, cpus: 1, timeout: 10 * time.Minute,
+		name: "kvm_monitor", pkg: "xgate/monitor/kvm", modules: []string{"kvm-amd"}, cpus: 1, timeout: 10 * time.Minute,
 		assets: []string{"xgate/monitor/process/testdata/kernel/kernel.elf"},
 	},
 	{
-		pkg: "integration/attack", run: "TestAttackKVM", modules: []string{"kvm-amd"}, cpus: 1, timeout: 10 * time.Minute,
+		name: "kvm_attack", pkg: "integration/attack", run: "TestAttackKVM", modules: []string{"kvm-amd"}, cpus: 1, timeout: 10 * time.Minute,
 		assets: []string{"bin/paracell", "bin/paracell-init", "bin/paracell-kernel", "bin/attack"},
 	},
-	{pkg: "vmm/kvm", modules: []string{"kvm-amd"}, cpus: 1},
+	{name: "kvm_platform", pkg: "vmm/kvm", modules: []string{"kvm-amd"}, cpus: 1},
 	{pkg: "vmm/process", assets: []string{"docs/jail.md"}},
 	{
 		pkg: "integration/run", run: "CommandSees", timeout: 10 * time.Minute,
@@ -60,7 +61,10 @@ func TestEmulatedSuite(t *testing.T) {
 	need(t)
 	top := testenv.Top()
 	for _, s := range suite {
-		t.Run(strings.ReplaceAll(s.pkg, "/", "_"), func(t *testing.T) {
+		if s.name == "" {
+			s.name = strings.ReplaceAll(s.pkg, "/", "_")
+		}
+		t.Run(s.name, func(t *testing.T) {
 			const guestTop = "/paracell"
 			exe := filepath.Join(t.TempDir(), "package.test")
 			build := exec.Command("go", "test", "-c", "-trimpath", "-buildvcs=false", "-o", exe, "./"+s.pkg)

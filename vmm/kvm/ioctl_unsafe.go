@@ -174,6 +174,7 @@ const (
 	kvmGetSregs        = ioRead | 312<<16 | 0xae83
 	kvmSetSregs        = ioWrite | 312<<16 | 0xae84
 	kvmInterruptCall   = ioWrite | 4<<16 | 0xae86
+	kvmSetSignalMask   = ioWrite | 4<<16 | 0xae8b
 	kvmSetMsrs         = ioWrite | 8<<16 | 0xae89
 	kvmSetCPUID2       = ioWrite | 8<<16 | 0xae90
 	kvmSetXcrs         = ioWrite | 392<<16 | 0xaea7
@@ -276,6 +277,34 @@ func futexWake(p *uint64) error {
 		return fmt.Errorf("futex wake: %w", errno)
 	}
 	return nil
+}
+
+// onlyInRun makes kickSignal reach the calling thread in KVM_RUN of the vCPU
+// only.
+func (v *vm) onlyInRun() error {
+	kick := uint64(1) << (kickSignal - 1)
+	var old unix.Sigset_t
+	set := unix.Sigset_t{}
+	set.Val[0] = kick
+	if err := unix.PthreadSigmask(unix.SIG_BLOCK, &set, &old); err != nil {
+		return fmt.Errorf("block the signal of vCPUs: %w", err)
+	}
+	mask := struct {
+		_   structs.HostLayout
+		len uint32
+		set [2]uint32
+	}{len: 8}
+	open := old.Val[0] &^ kick
+	mask.set = [2]uint32{uint32(open), uint32(open >> 32)}
+	_, err := callPtr(v.vcpu, kvmSetSignalMask, &mask, "KVM_SET_SIGNAL_MASK")
+	return err
+}
+
+// takeSignal takes kickSignal off the calling thread, where it is blocked.
+func takeSignal() {
+	set := uint64(1) << (kickSignal - 1)
+	var now unix.Timespec
+	_, _, _ = unix.Syscall6(unix.SYS_RT_SIGTIMEDWAIT, uintptr(unsafe.Pointer(&set)), 0, uintptr(unsafe.Pointer(&now)), 8, 0, 0)
 }
 
 // threadTimer is a timer that sends kickSignal to one thread.

@@ -133,6 +133,10 @@ func (m *machine) start() error {
 			return
 		}
 		defer timer.close()
+		if err := m.vm.onlyInRun(); err != nil {
+			ready <- err
+			return
+		}
 		m.mu.Lock()
 		m.running, m.tid = true, unix.Gettid()
 		m.mu.Unlock()

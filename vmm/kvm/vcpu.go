@@ -16,9 +16,10 @@ import (
 	"github.com/paracell/paracell/xgate/abi"
 )
 
-// kickSignal interrupts a vCPU thread in KVM_RUN. The Go runtime sends it to its
-// own threads too and takes any number of them as harmless.
-const kickSignal = unix.SIGURG
+// kickSignal interrupts a vCPU thread in KVM_RUN, and only there: outside it is
+// blocked, so that one which comes right before KVM_RUN is not lost. It is one
+// that nothing else in a Go program uses.
+const kickSignal = unix.Signal(40)
 
 // vm is a virtual machine with one vCPU.
 type vm struct {
@@ -310,6 +311,7 @@ func (r *runner) loop() (ended, error) {
 		switch errno := run(fd); errno {
 		case 0:
 		case unix.EINTR, unix.EAGAIN:
+			takeSignal()
 			r.signalled = true
 			continue
 		default:
