@@ -79,7 +79,7 @@ func (s *service) insist(p *process) {
 	case <-time.After(s.killEnd):
 	}
 	s.mu.Lock()
-	alone := len(s.containers) == 1
+	alone := len(s.containers) == 1 && !s.pod.holds()
 	s.mu.Unlock()
 	if !alone {
 		return
@@ -186,7 +186,8 @@ func (s *service) update(ctx context.Context, r *api.UpdateTaskRequest) error {
 
 // Shutdown implements api.TTRPCTaskService.
 func (s *service) Shutdown(_ context.Context, r *api.ShutdownRequest) (*emptypb.Empty, error) {
-	busy := false
+	// containerd calls this after the end of every container of a sandbox too.
+	busy := s.pod.holds()
 	s.mu.Lock()
 	for _, c := range s.containers {
 		// One that is being created has been given up by who calls this.

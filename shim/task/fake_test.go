@@ -283,6 +283,11 @@ func newRig(t *testing.T) *rig {
 	t.Cleanup(func() {
 		stop.Shutdown()
 		<-stop.Done()
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		for _, c := range r.containers {
+			<-c.first.exited // which is written into the bundle
+		}
 	})
 	return r
 }

@@ -38,6 +38,14 @@ var _ api.TTRPCSandboxService = (*pod)(nil)
 
 func newPod(s *service) *pod { return &pod{s: s, over: make(chan struct{})} }
 
+// holds says whether the cell is a sandbox by itself, which stays without
+// containers.
+func (p *pod) holds() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.request != nil && p.ended.IsZero()
+}
+
 // check says whether a request is for this sandbox. p.mu is held.
 func (p *pod) checkLocked(id string) error {
 	if p.request == nil || p.request.SandboxID != id {

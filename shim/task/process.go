@@ -80,16 +80,19 @@ func (p *process) set(s task.Status) {
 	}
 }
 
-// setExit records the exit, once.
-func (p *process) setExit(code uint32, at time.Time) bool {
+// setExit records the exit, once, and calls announce, which may be nil, before
+// anybody can know: who knows may end the shim.
+func (p *process) setExit(code uint32, at time.Time, announce func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.status == task.Status_STOPPED {
-		return false
+		return
 	}
 	p.status, p.code, p.at = task.Status_STOPPED, code, at
+	if announce != nil {
+		announce()
+	}
 	close(p.exited)
-	return true
 }
 
 // container is a container of the cell.

@@ -4,7 +4,7 @@
 // agent of a cell.
 //
 // Lock order: process.life of a container's first process, process.life of an
-// added one, service.mu, container.mu, process.mu. Only life is held over calls
+// added one, service.mu, container.mu, process.mu, events.mu. Only life is held over calls
 // of the agent.
 package task
 
@@ -66,6 +66,7 @@ type service struct {
 	cell     cell
 
 	place hostPlace
+	pod   *pod
 
 	killAnswer, killEnd time.Duration // the constants, but for tests
 
@@ -85,6 +86,7 @@ func New(ctx context.Context, p shim.Publisher, sd shutdown.Service, b Boot) shi
 		ctx: ctx, events: newEvents(ctx, p), shutdown: sd, containers: map[string]*container{},
 		killAnswer: killAnswer, killEnd: killEnd,
 	}
+	s.pod = newPod(s)
 	s.cell.boot = func(ctx context.Context, c config.Cell) (Box, error) {
 		box, err := b(ctx, c)
 		return box, s.place.booted(err)
@@ -99,7 +101,7 @@ func New(ctx context.Context, p shim.Publisher, sd shutdown.Service, b Boot) shi
 // RegisterTTRPC implements shim.TTRPCService.
 func (s *service) RegisterTTRPC(server *ttrpc.Server) error {
 	api.RegisterTTRPCTaskService(server, s)
-	sandboxapi.RegisterTTRPCSandboxService(server, newPod(s))
+	sandboxapi.RegisterTTRPCSandboxService(server, s.pod)
 	return nil
 }
 
@@ -389,7 +391,7 @@ func (s *service) start(ctx context.Context, r *api.StartRequest) (*api.StartRes
 	if _, err := p.c.box.Agent().Start(ctx, p.request()); err != nil {
 		if p.exec != "" {
 			// It can only be deleted.
-			p.setExit(notStartedStatus, time.Now())
+			p.setExit(notStartedStatus, time.Now(), nil)
 		}
 		return nil, native(p.c.box, err)
 	}
@@ -422,17 +424,20 @@ func (s *service) wait(p *process) {
 		p.c.record.Exit = &record.Exit{Status: code, At: at}
 		s.keep(p.c)
 	}
-	if p.setExit(code, at) {
+	p.setExit(code, at, func() {
 		s.events.send(&eventsapi.TaskExit{
 			ContainerID: p.c.id, ID: p.id(), Pid: p.c.pid(), ExitStatus: code, ExitedAt: timestamppb.New(at),
 		})
-	}
+	})
 }
 
 // outcome waits for the end of a process and of its output.
 func (s *service) outcome(p *process) (uint32, time.Time) {
 	logger := log.G(s.ctx).WithField("id", p.c.id).WithField("exec", p.exec)
 	r, err := p.c.box.Agent().Wait(s.ctx, p.request())
+	if errdefs.IsNotFound(errgrpc.ToNative(err)) {
+		return lostStatus, time.Now() // deleted before it was started
+	}
 	if err != nil {
 		select {
 		case <-p.c.box.Ended():
@@ -516,7 +521,7 @@ func (s *service) delete(ctx context.Context, r *api.DeleteRequest) (*api.Delete
 	cancel()
 	if p.exec != "" {
 		p.c.forget(p.exec)
-		p.setExit(lostStatus, time.Now()) // if it was never started, for who waits for it
+		p.setExit(lostStatus, time.Now(), nil) // if it was never started, for who waits for it
 	} else if err := s.remove(ctx, p); err != nil {
 		return nil, err
 	}
@@ -538,7 +543,7 @@ func (s *service) remove(ctx context.Context, p *process) error {
 	}
 	for _, e := range p.c.added() {
 		e.io.Close()
-		e.setExit(lostStatus, time.Now())
+		e.setExit(lostStatus, time.Now(), nil)
 	}
 	if err := p.c.box.Remove(p.c.id); err != nil {
 		return err

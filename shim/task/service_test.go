@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	sandboxapi "github.com/containerd/containerd/api/runtime/sandbox/v1"
 	api "github.com/containerd/containerd/api/runtime/task/v3"
 	"github.com/containerd/containerd/api/types/task"
 	"github.com/containerd/errdefs"
@@ -365,5 +366,40 @@ func TestKillAlwaysWorks(t *testing.T) {
 			}
 			r.await("/tasks/create", "/tasks/start", "/tasks/exit c 137")
 		})
+	}
+}
+
+// TestPodStays: a cell that is a sandbox by itself outlives its containers.
+func TestPodStays(t *testing.T) {
+	r := newRig(t)
+	if _, err := r.pod.CreateSandbox(bg, &sandboxapi.CreateSandboxRequest{SandboxID: "p", BundlePath: r.bundle()}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.pod.StartSandbox(bg, &sandboxapi.StartSandboxRequest{SandboxID: "p"}); err != nil {
+		t.Fatal(err)
+	}
+	p := r.made("c")
+	p.exit(0)
+	r.waited("c", "")
+	if _, err := r.Delete(bg, &api.DeleteRequest{ID: "c"}); err != nil {
+		t.Error(err)
+	}
+	if _, err := r.Shutdown(bg, &api.ShutdownRequest{ID: "c"}); err != nil {
+		t.Error(err)
+	}
+	select {
+	case <-r.stop.Done():
+		t.Fatal("the sandbox ended with its container")
+	default:
+	}
+	r.made("d")
+	if _, err := r.pod.StopSandbox(bg, &sandboxapi.StopSandboxRequest{SandboxID: "p"}); err != nil {
+		t.Error(err)
+	}
+	if _, err := r.pod.WaitSandbox(bg, &sandboxapi.WaitSandboxRequest{SandboxID: "p"}); err != nil {
+		t.Error(err)
+	}
+	if code := r.waited("d", ""); code != 137 {
+		t.Errorf("status %d", code)
 	}
 }
