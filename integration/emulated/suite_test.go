@@ -43,6 +43,7 @@ var suite = []struct {
 	},
 	{name: "kvm_platform", pkg: "vmm/kvm", modules: []string{"kvm-amd"}, cpus: 1},
 	{pkg: "vmm/process", assets: []string{"docs/jail.md"}},
+	{pkg: "shim/hostcgroup"}, // with control groups of version 2
 	{
 		pkg: "integration/run", run: "CommandSees", timeout: 10 * time.Minute,
 		assets: []string{"bin/paracell", "bin/paracell-init", "bin/paracell-kernel"},

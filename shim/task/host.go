@@ -29,6 +29,8 @@ const (
 	// the memory of the cell, in bytes: the shim, and the page tables of the
 	// cell's processes, which grow with its memory too.
 	minOverhead = 128 << 20
+	// defaultPeriod of a quota, in microseconds: the kernel's.
+	defaultPeriod = 100000
 )
 
 // hostPlace is where a cell is on the host: its control group and OOM score.
@@ -145,6 +147,10 @@ func (h *hostPlace) limitsOf(r *specs.LinuxResources, limit uint64) *specs.Linux
 	}
 	if c := r.CPU; c != nil {
 		out.CPU = &specs.LinuxCPU{Shares: c.Shares, Quota: c.Quota, Period: c.Period, Cpus: c.Cpus, Mems: c.Mems}
+		if c.Quota != nil && c.Period == nil {
+			period := uint64(defaultPeriod)
+			out.CPU.Period = &period
+		}
 	}
 	out.BlockIO = r.BlockIO
 	return out
