@@ -64,7 +64,7 @@ func run() error {
 		}
 		fmt.Fprintf(os.Stderr, "running the tests with %s\n", l)
 		begin := time.Now()
-		text, err := s.test(ctx, runtimes[l], *pattern, *patience)
+		text, err := s.test(ctx, l, *pattern, *patience)
 		if *logs != "" {
 			if err := os.WriteFile(filepath.Join(*logs, l+".log"), text, 0o644); err != nil {
 				return err
@@ -247,7 +247,7 @@ exec "$@"
 `
 
 // test runs the tests with a runtime and returns their output.
-func (s *suite) test(ctx context.Context, runtime, pattern string, patience time.Duration) ([]byte, error) {
+func (s *suite) test(ctx context.Context, label, pattern string, patience time.Duration) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience+time.Minute)
 	defer cancel()
 	files, err := os.MkdirTemp(tools.Cache(), "client-suite-")
@@ -257,9 +257,9 @@ func (s *suite) test(ctx context.Context, runtime, pattern string, patience time
 	defer os.RemoveAll(files)
 	cmd := exec.CommandContext(ctx, "unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc",
 		"sh", "-c", private, "sh", files,
-		s.binary, "-test.v", "-test.root", "-no-criu", "-test.parallel", "2", "-test.run", pattern, "-test.timeout", patience.String())
+		s.binary, "-test.v", "-test.root", "-no-criu", "-test.parallel", "2", "-test.run", pattern, "-test.skip", skipped(label), "-test.timeout", patience.String())
 	cmd.Dir = filepath.Join(filepath.Dir(s.binary), "source/integration/client")
-	cmd.Env = append(s.env, "TEST_RUNTIME="+runtime)
+	cmd.Env = append(s.env, "TEST_RUNTIME="+runtimes[label])
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.WaitDelay = 5 * time.Second

@@ -11,9 +11,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -72,8 +74,7 @@ func (r *registry) add(mediaType string, content []byte) blob {
 	return b
 }
 
-// fill takes the layer of busybox and makes images of it, one with a second
-// layer.
+// fill takes the layer of busybox and makes images of it, one with a layer more.
 func (r *registry) fill(set *images.Set) error {
 	var archive bytes.Buffer
 	if err := set.Write(&archive); err != nil {
@@ -102,23 +103,23 @@ func (r *registry) fill(set *images.Set) error {
 		return fmt.Errorf("manifest of the image: %d layers, %w", len(manifest.Layers), err)
 	}
 	busybox := r.add(layerType, content(manifest.Layers[0].Digest))
-	var second bytes.Buffer
-	w := tar.NewWriter(&second)
-	text := []byte("of the second layer\n")
-	if err := w.WriteHeader(&tar.Header{Name: "second", Typeflag: tar.TypeReg, Mode: 0o644, Size: int64(len(text))}); err != nil {
-		return err
-	}
-	if _, err := w.Write(text); err != nil {
-		return err
-	}
-	if err := w.Close(); err != nil {
-		return err
-	}
-	one, err := r.image(busybox)
+	accounts, err := r.layer(map[string]string{
+		"etc/passwd": "root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1::/:/bin/false\nbin:x:2:2::/:/bin/false\nsys:x:3:3::/:/bin/false\n" +
+			"www-data:x:33:33::/:/bin/false\nbackup:x:34:34::/:/bin/false\n",
+		"etc/group": "root:x:0:\ndaemon:x:1:\nbin:x:2:\nsys:x:3:\nwww-data:x:33:\nbackup:x:34:\n",
+	})
 	if err != nil {
 		return err
 	}
-	two, err := r.image(busybox, r.add(layerType, second.Bytes()))
+	second, err := r.layer(map[string]string{"second": "of the last layer\n"})
+	if err != nil {
+		return err
+	}
+	one, err := r.image(busybox, accounts)
+	if err != nil {
+		return err
+	}
+	two, err := r.image(busybox, accounts, second)
 	if err != nil {
 		return err
 	}
@@ -126,6 +127,24 @@ func (r *registry) fill(set *images.Set) error {
 	r.manifests["busybox:1.36"], r.manifests["layers:1"] = one, two
 	r.manifests["busybox:"+one.Digest], r.manifests["layers:"+two.Digest] = one, two
 	return nil
+}
+
+// layer has files.
+func (r *registry) layer(files map[string]string) (blob, error) {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if err := w.WriteHeader(&tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: 0o644, Size: int64(len(files[name]))}); err != nil {
+			return blob{}, err
+		}
+		if _, err := io.WriteString(w, files[name]); err != nil {
+			return blob{}, err
+		}
+	}
+	if err := w.Close(); err != nil {
+		return blob{}, err
+	}
+	return r.add(layerType, b.Bytes()), nil
 }
 
 func (r *registry) image(layers ...blob) (blob, error) {

@@ -54,19 +54,45 @@ func (r results) summary() string {
 }
 
 // reasonsText has a line per test that does not pass everywhere: name, reason.
+// A name after "-" is not run, after "-LABEL:" not with that runtime: it would
+// never end.
 //
 //go:embed reasons.txt
 var reasonsText string
 
+// reasons are those of reasonsText, by test.
 func reasons() map[string]string {
 	m := map[string]string{}
+	eachReason(func(name, _, reason string) { m[name] = reason })
+	return m
+}
+
+// skipped is an expression for what is not run with a runtime.
+func skipped(label string) string {
+	list := []string{"$^"} // nothing
+	eachReason(func(name, without, _ string) {
+		if without == "*" || without == label {
+			list = append(list, "^"+name+"$")
+		}
+	})
+	return strings.Join(list, "|")
+}
+
+func eachReason(f func(name, without, reason string)) {
 	for line := range strings.Lines(reasonsText) {
 		name, reason, ok := strings.Cut(strings.TrimSpace(line), " ")
-		if ok && !strings.HasPrefix(line, "#") {
-			m[name] = strings.TrimSpace(reason)
+		if !ok || strings.HasPrefix(line, "#") {
+			continue
 		}
+		without := ""
+		if rest, ok := strings.CutPrefix(name, "-"); ok {
+			name, without = rest, "*"
+			if label, rest, ok := strings.Cut(name, ":"); ok {
+				name, without = rest, label
+			}
+		}
+		f(name, without, strings.TrimSpace(reason))
 	}
-	return m
 }
 
 // report is the table of all tests that do not pass with every runtime, and the
@@ -79,6 +105,11 @@ func report(labels []string, all map[string]results) (table string, unexplained 
 		}
 	}
 	why := reasons()
+	eachReason(func(name, without, _ string) {
+		if without != "" {
+			names[name] = true
+		}
+	})
 	var b strings.Builder
 	b.WriteString("<!-- SPDX-License-Identifier: Apache-2.0 -->\n# containerd's client integration tests\n\n")
 	b.WriteString("`go run ./integration/client-suite` runs them and writes this table. Tests that pass everywhere are only counted.\n\n| |")

@@ -33,6 +33,7 @@ func recognised() *features.Features {
 	return &features.Features{
 		OCIVersionMin: "1.0.0",
 		OCIVersionMax: specs.Version,
+		MountOptions:  mountOptions,
 		Hooks:         []string{"prestart", "createRuntime", "startContainer", "poststart", "poststop"},
 		Linux: &features.Linux{
 			Namespaces: []string{"cgroup", "ipc", "mount", "network", "pid", "user", "uts"},
@@ -46,6 +47,16 @@ func recognised() *features.Features {
 			},
 		},
 	}
+}
+
+// mountOptions are those of the guest's crun.
+var mountOptions = []string{
+	"async", "atime", "bind", "defaults", "dev", "diratime", "dirsync", "exec", "mand", "noatime", "nodev",
+	"nodiratime", "noexec", "nomand", "norelatime", "nostrictatime", "nosuid", "private", "rbind", "rdev",
+	"rdiratime", "relatime", "remount", "rexec", "rnoatime", "rnodev", "rnodiratime", "rnoexec", "rnorelatime",
+	"rnostrictatime", "rnosuid", "ro", "rprivate", "rrelatime", "rro", "rrw", "rshared", "rslave",
+	"rstrictatime", "rsuid", "runbindable", "rw", "shared", "slave", "strictatime", "suid", "sync", "tmpcopyup",
+	"unbindable",
 }
 
 // Version is that of the build: a release or "(devel)", and the revision of the

@@ -233,6 +233,9 @@ func (s *IO) openOutputs(ctx context.Context, id string) (stdout, stderr *os.Fil
 	if stdout, err = s.openOutput(s.config.Stdout); err != nil {
 		return nil, nil, fmt.Errorf("standard output: %w", err)
 	}
+	if s.config.Terminal {
+		return stdout, nil, nil // some clients name a file for what a terminal does not have
+	}
 	if s.config.Stderr == s.config.Stdout {
 		return stdout, stdout, nil
 	}

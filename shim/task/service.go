@@ -521,7 +521,7 @@ func (s *service) delete(ctx context.Context, r *api.DeleteRequest) (*api.Delete
 	cancel()
 	if p.exec != "" {
 		p.c.forget(p.exec)
-		p.setExit(lostStatus, time.Now(), nil) // if it was never started, for who waits for it
+		p.setExit(0, time.Now(), nil) // if it was never started, for who waits for it
 	} else if err := s.remove(ctx, p); err != nil {
 		return nil, err
 	}
