@@ -45,6 +45,16 @@ early_param("paracell.text", text_setup);
 
 /* Files. */
 
+/* Of a frame that is mapped; NULL: anonymous memory, or the kernel's. */
+static struct address_space *file_of(struct page *frame)
+{
+	struct folio *folio = page_folio(frame);
+
+	if (folio_test_anon(folio) || folio_test_reserved(folio))
+		return NULL;
+	return folio->mapping;
+}
+
 static struct text_file *file_get(struct address_space *mapping)
 {
 	struct inode *inode = mapping->host;
@@ -359,6 +369,7 @@ static struct text_view *make_view(unsigned long pfn, struct page *page, bool pl
 {
 	struct page *frame = pfn_to_page(pfn);
 	struct text_view *view, *head;
+	struct address_space *mapping;
 
 	drop_stale();
 	view = kmem_cache_zalloc(view_cache, GFP_NOWAIT | __GFP_NOWARN);
@@ -367,8 +378,9 @@ static struct text_view *make_view(unsigned long pfn, struct page *page, bool pl
 	INIT_LIST_HEAD(&view->list);
 	view->pfn = pfn;
 	view->plain = plain;
-	if (!PageAnon(frame) && frame->mapping && !PageReserved(frame)) {
-		view->file = file_get(frame->mapping);
+	mapping = file_of(frame);
+	if (mapping) {
+		view->file = file_get(mapping);
 		if (!view->file)
 			goto fail;
 		view->index = page_to_pgoff(frame);
@@ -520,11 +532,8 @@ static struct text_window *window_make(struct mm_struct *mm, unsigned long addr)
 /* Whether somebody may have the frame mapped for writing at another address. */
 static bool has_writers(struct page *frame)
 {
-	struct address_space *mapping;
+	struct address_space *mapping = file_of(frame);
 
-	if (PageAnon(frame) || PageReserved(frame))
-		return false;
-	mapping = frame->mapping;
 	return mapping && mapping_writably_mapped(mapping);
 }
 
@@ -542,6 +551,15 @@ static void protect_from_writers(struct page *frame)
 		folio_mark_dirty(folio);
 	folio_unlock(folio);
 	folio_put(folio);
+}
+
+/*
+ * Whether a view is worth making before it is asked for. Code in anonymous
+ * memory is written again and again, often a few bytes of many pages.
+ */
+static bool worth_making(pte_t pte, bool asked)
+{
+	return asked || file_of(pte_page(pte));
 }
 
 /* Entries that get views with the one that was asked for. */
@@ -577,6 +595,7 @@ static void map_window(struct mm_struct *mm, struct vm_area_struct *vma,
 	for (a = start; a < end; a += PAGE_SIZE) {
 		pte = virt_to_pte(mm, a);
 		if (pte && wants_view(*pte, a == addr) &&
+		    worth_making(*pte, a == addr) &&
 		    !find_view(pte_pfn(*pte), plain))
 			need++;
 	}
@@ -604,6 +623,8 @@ static void map_window(struct mm_struct *mm, struct vm_area_struct *vma,
 		if (has_writers(pte_page(*pte)) && pte_pfn(*pte) != protected)
 			continue;
 		view = find_view(pte_pfn(*pte), plain);
+		if (!view && !worth_making(*pte, asked))
+			continue;
 		if (!view && block) {
 			view = make_view(pte_pfn(*pte), block + i, plain);
 			if (view)
@@ -800,7 +821,8 @@ static int __init text_init(void)
 	if (paracell_text_on && (xcr0 & XCR0_APX) &&
 	    paracell_control->boot.isolation == PARACELL_ISOLATION_MPK)
 		panic("this processor has APX, which can encode wrpkru in a way that is not looked for: disable it on the host (clearcpuid=apx)");
-	view_cache = KMEM_CACHE(text_view, SLAB_PANIC | SLAB_ACCOUNT);
+	/* Not charged: that could fail for good where nothing can be reclaimed. */
+	view_cache = KMEM_CACHE(text_view, SLAB_PANIC);
 	window_cache = KMEM_CACHE(text_window, SLAB_PANIC | SLAB_ACCOUNT);
 	s = shrinker_alloc(0, "paracell-text");
 	if (!s)

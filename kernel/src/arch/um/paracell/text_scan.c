@@ -201,7 +201,8 @@ void text_cut_tail(struct text_view *view, u8 *bytes, const u8 *after)
 	struct surroundings s;
 	int start;
 
-	look_around(&s, file_page(view, -1), view->orig, after, offset);
+	/* Its file may be gone by now, so no look at the page before. */
+	look_around(&s, NULL, view->orig, after, offset);
 	start = boundary(&s, s.at);
 	if (start < 0) {
 		view->tail_stepped = true;
