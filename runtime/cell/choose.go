@@ -5,6 +5,7 @@ package cell
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/paracell/paracell/runtime/config"
@@ -79,7 +80,9 @@ func choose(platforms []platform.Platform, name string, isolation platform.Isola
 	case failed == nil:
 		return Choice{}, fmt.Errorf("%w: platform %q with isolation %q: no such combination; kvm has mpk, pagetable and none, process has mpk and none",
 			platform.ErrConfig, name, isolation)
-	case isolation != platform.IsolationNone:
+	case isolation != platform.IsolationNone && slices.ContainsFunc(platforms, func(p platform.Platform) bool {
+		return (auto(name) || p.Name() == name) && p.Probe().Err(platform.IsolationNone) == nil
+	}):
 		failed = append(failed, fmt.Errorf("without them, isolation none runs a cell all the same (isolation = \"none\" in %s, paracell run --isolation none): "+
 			"a process in the cell can then take over the cell's own kernel; the boundary between cell and host stays as it is", config.FilePath))
 	}
