@@ -49,8 +49,10 @@ monitor:
 export CMD IMAGE
 run:
 	@deploy/setup.sh run
-	@echo "run: building (the first time the guest kernel takes about 10 minutes)" >&2
-	@$(MAKE) -s --no-print-directory build
+	@echo "run: guest kernel (the first time it takes about 10 minutes)" >&2
+	@$(MAKE) -s --no-print-directory kernel
+	@echo "run: programs" >&2
+	@$(MAKE) -s --no-print-directory go crun
 	@$(GO) run $(GOFLAGS) ./integration/demo
 
 # Platform kvm where protection keys work in virtual machines: in an emulated one.

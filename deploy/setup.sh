@@ -12,7 +12,7 @@ what=${1:?usage: setup.sh run|test}
 
 packages=(build-essential ca-certificates git xz-utils mmdebstrap)
 if [ "$what" = test ]; then
-	packages+=(busybox-static containernetworking-plugins cpio iptables libcap-dev qemu-system-x86 shellcheck zstd
+	packages+=(busybox-static containernetworking-plugins cpio iptables libcap-dev procps qemu-system-x86 shellcheck zstd
 		# software that is run in cells
 		gdb nodejs openjdk-17-jdk-headless python3 strace stress-ng)
 fi
