@@ -70,7 +70,12 @@ func (h *harness) usage(t *testing.T) map[string]int {
 	n["mounts"] = len(h.Mounts())
 	n["processes below this one"] = len(children(os.Getpid()))
 	n["memory files of cells"] = memoryFiles()
-	// Bundles, FIFOs, sockets.
+	for i := range names.Load() {
+		if _, err := os.Lstat(h.socket(t, fmt.Sprint("c", i+1))); err == nil {
+			n["sockets of shims"]++
+		}
+	}
+	// Bundles, FIFOs.
 	must(t, filepath.WalkDir(h.Dir, func(string, fs.DirEntry, error) error {
 		n["files in the daemon's folder"]++
 		return nil
