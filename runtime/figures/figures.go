@@ -171,6 +171,7 @@ func (s *Server) Close() error {
 // Watcher asks the cells of a host. Not for concurrent use.
 type Watcher struct {
 	dir   string
+	only  string // beginning of the names of the sockets to ask
 	conns map[string]*conn
 }
 
@@ -182,21 +183,53 @@ type conn struct {
 // Watch asks the cells whose sockets are in dir.
 func Watch(dir string) *Watcher { return &Watcher{dir: dir, conns: map[string]*conn{}} }
 
+// WatchProcess asks only the cells that the process serves.
+func WatchProcess(dir string, pid int) *Watcher {
+	w := Watch(dir)
+	w.only = strconv.Itoa(pid) + "-"
+	return w
+}
+
 // patience bounds how long a cell may take for its answer.
 const patience = time.Second
 
-// Samples asks every cell once, in the order of their names. Cells that do not
-// answer are left out; sockets that nobody listens on any more are removed.
+// Samples asks every cell once, all at the same time; they come in the order of
+// their names. Cells that do not answer are left out; sockets that nobody
+// listens on any more are removed.
 func (w *Watcher) Samples() ([]Sample, error) {
 	entries, err := os.ReadDir(w.dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	var out []Sample
+	type answer struct {
+		path   string
+		sample Sample
+		conn   *conn
+		err    error
+	}
+	answers := make(chan answer)
+	asked := 0
 	for _, e := range entries {
-		if s, err := w.ask(filepath.Join(w.dir, e.Name())); err == nil {
-			out = append(out, s)
+		if !strings.HasPrefix(e.Name(), w.only) {
+			continue
 		}
+		path := filepath.Join(w.dir, e.Name())
+		c := w.conns[path]
+		asked++
+		go func() {
+			s, c, err := ask(path, c)
+			answers <- answer{path, s, c, err}
+		}()
+	}
+	var out []Sample
+	for range asked {
+		a := <-answers
+		if a.err != nil {
+			delete(w.conns, a.path)
+			continue
+		}
+		w.conns[a.path] = a.conn
+		out = append(out, a.sample)
 	}
 	slices.SortFunc(out, func(a, b Sample) int {
 		if c := strings.Compare(a.Cell, b.Cell); c != 0 {
@@ -207,18 +240,17 @@ func (w *Watcher) Samples() ([]Sample, error) {
 	return out, nil
 }
 
-func (w *Watcher) ask(path string) (s Sample, err error) {
-	c := w.conns[path]
+// ask asks one cell, over a connection that there may be already.
+func ask(path string, c *conn) (s Sample, _ *conn, err error) {
 	if c == nil {
 		raw, err := net.DialTimeout("unix", path, patience)
 		if errors.Is(err, syscall.ECONNREFUSED) {
 			_ = os.Remove(path)
 		}
 		if err != nil {
-			return s, err
+			return s, nil, err
 		}
 		c = &conn{raw, bufio.NewReader(raw)}
-		w.conns[path] = c
 	}
 	if err = c.SetDeadline(time.Now().Add(patience)); err == nil {
 		_, err = c.Write([]byte{'\n'})
@@ -232,9 +264,8 @@ func (w *Watcher) ask(path string) (s Sample, err error) {
 	}
 	if err != nil {
 		c.Close()
-		delete(w.conns, path)
 	}
-	return s, err
+	return s, c, err
 }
 
 // Close ends the connections.

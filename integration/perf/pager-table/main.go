@@ -110,7 +110,7 @@ func (t *table) cell(policy, memory string, interval time.Duration, script strin
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	r := &result{}
-	w := figures.Watch(figures.Dir)
+	w := figures.WatchProcess(figures.Dir, cmd.Process.Pid)
 	defer w.Close()
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
@@ -127,11 +127,7 @@ func (t *table) cell(policy, memory string, interval time.Duration, script strin
 			if err != nil {
 				return nil, err
 			}
-			for _, s := range samples {
-				if s.Cell == name && s.Pid == cmd.Process.Pid {
-					r.samples = append(r.samples, s)
-				}
-			}
+			r.samples = append(r.samples, samples...)
 		}
 	}
 }
