@@ -179,12 +179,10 @@ const (
 	kvmSetCPUID2       = ioWrite | 8<<16 | 0xae90
 	kvmSetXcrs         = ioWrite | 392<<16 | 0xaea7
 	kvmSetDeviceAttr   = ioWrite | 24<<16 | 0xaee1
-	kvmPreFaultMemory  = ioRead | ioWrite | 64<<16 | 0xaed5
 	kvmAPIVersion      = 12
 	capIoeventfd       = 36
 	capXcrs            = 56
 	capImmediateExit   = 136
-	capPreFaultMemory  = 236
 	vcpuTSCCtrl        = 0
 	vcpuTSCOffset      = 0
 )
