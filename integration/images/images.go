@@ -12,6 +12,7 @@ import (
 	_ "embed"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -208,7 +209,7 @@ func (b *builder) layer(name string) (descriptor, error) {
 
 func (b *builder) debian(ctx context.Context, missing []image) error {
 	if _, err := exec.LookPath("mmdebstrap"); err != nil {
-		return fmt.Errorf("Debian package mmdebstrap is not installed: apt-get install mmdebstrap")
+		return errors.New("mmdebstrap is not installed: apt-get install mmdebstrap")
 	}
 	_, err := b.layer("base")
 	if _, serr := os.Stat(filepath.Join(b.dir, "base")); err != nil || serr != nil {
