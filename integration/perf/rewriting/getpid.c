@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+//go:build ignore
+
 /* Two million calls of getpid(2) as a C library makes them; prints nanoseconds for each. */
 #include <stdio.h>
 #include <time.h>
