@@ -37,6 +37,10 @@ var suite = []struct {
 		name: "kvm_monitor", pkg: "xgate/monitor/kvm", modules: []string{"kvm-amd"}, cpus: 1, timeout: 10 * time.Minute,
 		assets: []string{"xgate/monitor/process/testdata/kernel/kernel.elf"},
 	},
+	{
+		name: "kvm_attack", pkg: "integration/attack", run: "TestAttackKVM", modules: []string{"kvm-amd"}, cpus: 1, timeout: 10 * time.Minute,
+		assets: []string{"bin/paracell", "bin/paracell-init", "bin/paracell-kernel", "bin/attack"},
+	},
 	{name: "kvm_platform", pkg: "vmm/kvm", modules: []string{"kvm-amd"}, cpus: 1},
 	{pkg: "vmm/process", assets: []string{"docs/jail.md"}},
 	{pkg: "shim/hostcgroup"}, // with control groups of version 2
