@@ -19,6 +19,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/paracell/paracell/integration/containerd/instance"
@@ -58,7 +59,7 @@ func run() (err error) {
 	seconds := flag.Float64("seconds", 1, "length of a measurement")
 	list := flag.String("runtimes", "runc,cell", "runtimes: runc, gvisor, cell")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	top, err := os.Getwd()
 	if err != nil {

@@ -5,10 +5,13 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
+	"syscall"
+	"time"
 )
 
 func main() {
@@ -43,6 +46,10 @@ func serve(address string) error {
 	}
 	for {
 		c, err := l.Accept()
+		if errors.Is(err, syscall.EMFILE) {
+			time.Sleep(time.Millisecond) // ends of connections are on their way
+			continue
+		}
 		if err != nil {
 			return err
 		}
