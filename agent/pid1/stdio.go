@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/paracell/paracell/agent/vsock/hostport"
 	"github.com/paracell/paracell/protos/boot"
 )
 
@@ -57,7 +58,7 @@ func (s *stdio) connect(stdin bool) (err error) {
 }
 
 func (s *stdio) input() (*os.File, error) {
-	conn, err := dialHost(boot.PortStdin)
+	conn, err := hostport.Dial(boot.PortStdin)
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +76,7 @@ func (s *stdio) input() (*os.File, error) {
 }
 
 func (s *stdio) output(port uint32) (*os.File, error) {
-	conn, err := dialHost(port)
+	conn, err := hostport.Dial(port)
 	if err != nil {
 		return nil, err
 	}
@@ -117,22 +118,4 @@ func (s *stdio) drain(spec *boot.Spec) {
 	}
 	_ = unix.Kill(-1, unix.SIGKILL)
 	s.out.Wait()
-}
-
-// dialHost connects to a port of the host's side.
-func dialHost(port uint32) (*os.File, error) {
-	fd, err := unix.Socket(unix.AF_VSOCK, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("socket to the host: %w", err)
-	}
-	if err := unix.Connect(fd, &unix.SockaddrVM{CID: unix.VMADDR_CID_HOST, Port: port}); err != nil {
-		unix.Close(fd)
-		return nil, fmt.Errorf("connect to port %d of the host: %w", port, err)
-	}
-	// With the poller a copy costs no thread.
-	if err := unix.SetNonblock(fd, true); err != nil {
-		unix.Close(fd)
-		return nil, err
-	}
-	return os.NewFile(uintptr(fd), fmt.Sprintf("vsock:%d", port)), nil
 }

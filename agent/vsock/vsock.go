@@ -9,6 +9,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/paracell/paracell/agent/vsock/hostport"
 )
 
 // Conn is a stream to the host.
@@ -46,18 +48,9 @@ func (c *Conn) CloseWrite() error {
 
 // Dial connects to a port of the host's side.
 func Dial(port uint32) (*Conn, error) {
-	fd, err := unix.Socket(unix.AF_VSOCK, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	f, err := hostport.Dial(port)
 	if err != nil {
-		return nil, fmt.Errorf("socket to the host: %w", err)
-	}
-	if err := unix.Connect(fd, &unix.SockaddrVM{CID: unix.VMADDR_CID_HOST, Port: port}); err != nil {
-		unix.Close(fd)
-		return nil, fmt.Errorf("connect to port %d of the host: %w", port, err)
-	}
-	// With the poller a blocked copy costs no thread.
-	if err := unix.SetNonblock(fd, true); err != nil {
-		unix.Close(fd)
 		return nil, err
 	}
-	return &Conn{os.NewFile(uintptr(fd), fmt.Sprintf("vsock:%d", port)), port}, nil
+	return &Conn{f, port}, nil
 }
