@@ -61,11 +61,12 @@ func TestLayer(t *testing.T) {
 	}
 }
 
-func TestEveryImageHasItsOwnLayer(t *testing.T) {
+// Images that hold the same share their layer; others never do.
+func TestImagesWithOtherContentHaveOtherLayers(t *testing.T) {
 	seen := map[string]string{}
 	for _, i := range table {
 		l := layerOf(i)
-		if seen[l] != "" {
+		if seen[l] != "" && !(onBusybox(i.name) && onBusybox(seen[l])) {
 			t.Errorf("%s and %s have the layer %s", i.name, seen[l], l)
 		}
 		seen[l] = i.name
