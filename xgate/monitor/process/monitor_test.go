@@ -175,8 +175,9 @@ func symbols(t *testing.T) string {
 	return strings.Join(words, " ")
 }
 
-// runKernel runs the test kernel with some of its tests, or all of them.
-func runKernel(t *testing.T, tests string) (platform.Exit, string) {
+// runKernel runs the test kernel with some of its tests, or all of them, and
+// meanwhile a function of the host side.
+func runKernel(t *testing.T, tests string, meanwhile func(platform.Machine)) (platform.Exit, string) {
 	t.Helper()
 	if tests == "" {
 		tests = "all"
@@ -203,6 +204,9 @@ func runKernel(t *testing.T, tests string) (platform.Exit, string) {
 	if err := m.Start(ctx); err != nil {
 		t.Fatal(err)
 	}
+	if meanwhile != nil {
+		meanwhile(m)
+	}
 	exit, err := m.Wait(ctx)
 	if err != nil {
 		t.Fatal(err)
@@ -214,7 +218,7 @@ func runKernel(t *testing.T, tests string) (platform.Exit, string) {
 // kernel and its users.
 func TestMonitor(t *testing.T) {
 	testenv.Root(t)
-	exit, text := runKernel(t, os.Getenv("MONITOR_TEST"))
+	exit, text := runKernel(t, os.Getenv("MONITOR_TEST"), nil)
 	if exit.Reason != abi.ReasonPowerOff || exit.Code != 0 {
 		t.Errorf("cell ended: %+v", exit)
 	}

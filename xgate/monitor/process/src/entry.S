@@ -297,17 +297,9 @@ FUNC sig_entry
 	lea sig_restorer(%rip), %rax
 	cmp %rax, FRAME_RESTORER(%rsp)
 	jne .Lsig_attack
-.Lsig_user:
-	movb $0, in_user(%rip)
-MARK sig_window_end
-	movb $SELECTOR_ALLOW, selector(%rip)
-	mov %ecx, %edi
-	push $FLAG_FIXED
-	popfq
-	and $-16, %rsp
-	call sig_user
-	ud2
+	jmp .Lsig_user
 
+	/* Part of the window: further signals can come while it looks. */
 .Lsig_nested:
 	xor %ecx, %ecx
 	lea chain(%rip), %rdi
@@ -333,7 +325,16 @@ MARK sig_window_end
 	cmp %rax, FRAME_RESTORER(%rdx)
 	jne .Lsig_attack
 	mov %r8d, %ecx
-	jmp .Lsig_user
+.Lsig_user:
+	movb $0, in_user(%rip)
+MARK sig_window_end
+	movb $SELECTOR_ALLOW, selector(%rip)
+	mov %ecx, %edi
+	push $FLAG_FIXED
+	popfq
+	and $-16, %rsp
+	call sig_user
+	ud2
 
 .Lsig_attack:
 	mov chain(%rip), %rsp

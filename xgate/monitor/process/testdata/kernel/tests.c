@@ -472,6 +472,25 @@ static void test_storm(void)
 	task_destroy(&b);
 }
 
+/*
+ * The host side interrupts the user with signals that meet in the first
+ * instructions of their handler, and raises IRQConsole when it is done.
+ */
+static void test_signals(void)
+{
+	u64 seen = 0, n = 0;
+
+	task_init(&a, user_spin);
+	a.regs.gp[R(DI)] = USER_DATA;
+	while (!(seen & 1 << PARACELL_IRQ_CONSOLE) && !failures) {
+		EXPECT(task_enter(&a), PARACELL_EXIT_IRQ);
+		seen |= __atomic_exchange_n(&vcpu->pending, 0, __ATOMIC_SEQ_CST);
+		n++;
+	}
+	print("  %d interrupts\n", n);
+	task_destroy(&a);
+}
+
 static void test_many(void)
 {
 	u64 i, n = rounds(1000), t0 = rdtsc();
@@ -704,6 +723,7 @@ static void test_attack(void)
 	task_destroy(&a);
 }
 
+/* The last one is run only when it is named. */
 static const struct test {
 	const char *name;
 	void (*run)(void);
@@ -728,6 +748,7 @@ static const struct test {
 	{ "host_irq", test_host_irq },
 	{ "stack_attack", test_stack_attack },
 	{ "attack", test_attack },
+	{ "signals", test_signals },
 };
 
 /* listed tells whether name is one of the words in list. */
@@ -757,7 +778,7 @@ void run_tests(void)
 	for (i = 0; i < sizeof(tests) / sizeof(tests[0]); i++) {
 		int before = failures;
 
-		if (!all && !listed(want, tests[i].name))
+		if (!(all && tests[i].run != test_signals) && !listed(want, tests[i].name))
 			continue;
 		print("run %s\n", tests[i].name);
 		tests[i].run();
