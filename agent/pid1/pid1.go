@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/paracell/paracell/agent/signals"
 	"github.com/paracell/paracell/protos/boot"
 )
 
@@ -26,6 +27,7 @@ func Main() {
 		fmt.Fprintln(os.Stderr, "paracell-init: has to be started by the kernel of a cell as PID 1")
 		os.Exit(2)
 	}
+	signals.Survive(func(s os.Signal) { complain(fmt.Errorf("signal: %v", s)) })
 	status, err := run("/")
 	if err != nil {
 		complain(err)

@@ -19,9 +19,12 @@ import (
 	agent "github.com/paracell/paracell/protos/agent/v1"
 )
 
-// terminalDrain is how long the end of a terminal's output is waited for after
-// its process has ended.
-const terminalDrain = time.Second
+// The end of a terminal's output is waited for after its process has ended: for
+// as long as there comes something every terminalDrain, that many times.
+const (
+	terminalDrain  = time.Second
+	terminalDrains = 5
+)
 
 // Stream is a connection to the host.
 type Stream interface {
@@ -146,10 +149,7 @@ func (s *streams) closeTheirs() {
 // written returns how much the process has written, when it has ended.
 func (s *streams) written() (stdout, stderr uint64) {
 	if s.tty != nil {
-		select {
-		case <-s.out[0].done:
-		case <-time.After(terminalDrain):
-		}
+		s.out[0].drain(terminalDrain, terminalDrains)
 		return s.out[0].total(), 0
 	}
 	if s.out[0] != nil {
@@ -283,6 +283,23 @@ func (o *output) next(buf []byte) int {
 		return 0
 	}
 	return n
+}
+
+// drain waits for the end of the output. What the kernel has not yet handed to a
+// terminal's other side is in no figure, so a slow reader may not cut it off; but
+// a process that was left behind with the terminal may keep it open for ever.
+func (o *output) drain(quiet time.Duration, times int) {
+	for range times {
+		before := o.total()
+		select {
+		case <-o.done:
+			return
+		case <-time.After(quiet):
+		}
+		if o.total() == before {
+			return
+		}
+	}
 }
 
 // total is what has been written so far, copied or not.

@@ -19,6 +19,7 @@ import (
 	"github.com/paracell/paracell/agent/guest"
 	"github.com/paracell/paracell/agent/reaper"
 	"github.com/paracell/paracell/agent/service"
+	"github.com/paracell/paracell/agent/signals"
 	"github.com/paracell/paracell/agent/vsock"
 	agent "github.com/paracell/paracell/protos/agent/v1"
 	"github.com/paracell/paracell/protos/boot"
@@ -32,6 +33,7 @@ func Main() {
 	}
 	// The host re-emits what is on the console.
 	slog.SetDefault(slog.New(slog.NewJSONHandler(os.Stderr, nil)))
+	signals.Survive(func(s os.Signal) { slog.Warn("the agent was sent a signal, and lives on", "signal", s.String()) })
 	if err := run(); err != nil {
 		slog.Error("the agent cannot go on", "error", err)
 		guest.Fail()
