@@ -4,9 +4,14 @@
 
 int attack(void)
 {
-	if (TRY(asm volatile(".byte 0x0f, 0x01, 0xef" : : "a"(0), "c"(0), "d"(0) : "memory")))
-		return STOPPED;
-	if (inside())
-		GAINED("the user's own wrpkru opens the kernel's memory");
+	int round;
+
+	/* An interrupt between the two steps closes the keys again. */
+	for (round = 0; round < 1000; round++) {
+		if (TRY(asm volatile(".byte 0x0f, 0x01, 0xef" : : "a"(0), "c"(0), "d"(0) : "memory")))
+			return STOPPED;
+		if (inside())
+			GAINED("the user's own wrpkru opens the kernel's memory");
+	}
 	return STOPPED;
 }
