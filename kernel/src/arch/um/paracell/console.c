@@ -42,9 +42,24 @@ static ssize_t hvc_get(uint32_t vtermno, u8 *buf, size_t count)
 	return 0;
 }
 
+/* As if there were an interrupt: nothing is ever read here, so nothing is polled. */
+static int hvc_opened(struct hvc_struct *hp, int irq)
+{
+	hp->irq_requested = 1;
+	return 0;
+}
+
+static void hvc_closed(struct hvc_struct *hp, int irq)
+{
+	hp->irq_requested = 0;
+}
+
 static const struct hv_ops hvc_ops = {
 	.get_chars = hvc_get,
 	.put_chars = hvc_put,
+	.notifier_add = hvc_opened,
+	.notifier_del = hvc_closed,
+	.notifier_hangup = hvc_closed,
 };
 
 static int __init hvc_paracell_console(void)
@@ -56,7 +71,6 @@ console_initcall(hvc_paracell_console);
 
 static int __init hvc_paracell_init(void)
 {
-	/* No interrupt: nothing is ever read here, so nothing is polled. */
 	return PTR_ERR_OR_ZERO(hvc_alloc(0, 1, &hvc_ops, 256));
 }
 device_initcall(hvc_paracell_init);

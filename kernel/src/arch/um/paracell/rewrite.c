@@ -759,7 +759,7 @@ void paracell_rewrite_end(struct pt_regs *regs, unsigned long cookie)
 {
 	unsigned long cx = 0;
 
-	if (!cookie || !current->mm)
+	if (likely(!cookie) || !current->mm)
 		return;
 	mmap_read_lock(current->mm);
 	/* Not if the call or a tracer has sent it elsewhere. */

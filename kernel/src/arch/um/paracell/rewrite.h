@@ -37,8 +37,9 @@ void paracell_rewrite_restore(struct pt_regs *regs);
 void paracell_rewrite_resume(struct pt_regs *regs);
 
 /*
- * The same for the duration of a system call that somebody looks at. What begin
- * returns goes to end, which puts the return to the trampoline back.
+ * The same for the duration of a system call that somebody looks at, or of a
+ * page fault. What begin returns goes to end, which puts the place in the
+ * trampoline back.
  */
 unsigned long paracell_rewrite_begin(struct pt_regs *regs);
 void paracell_rewrite_end(struct pt_regs *regs, unsigned long cookie);

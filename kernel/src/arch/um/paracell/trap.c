@@ -204,11 +204,21 @@ static void user_page_fault(struct uml_pt_regs *r)
 {
 	bool write = r->error_code & FAULT_EC_WRITE;
 	bool exec = r->error_code & FAULT_EC_EXEC;
-	unsigned long address = r->cr2;
+	struct pt_regs *regs = container_of(r, struct pt_regs, regs);
+	unsigned long address = r->cr2, cookie = 0;
 	int code, err;
 
+	/*
+	 * The fault may take long: meanwhile nobody is seen between two jumps of
+	 * a site. After it the thread goes on in the trampoline that it has
+	 * asked for. Sent back to the site, whose page may have made room for the
+	 * trampoline's, it could ask for the two by turns for ever.
+	 */
+	if (address == UPT_IP(r))
+		cookie = paracell_rewrite_begin(regs);
 	/* A denied key: the address is the kernel's, or the monitor's. */
 	err = handle_page_fault(address, write, exec, true, &code);
+	paracell_rewrite_end(regs, cookie);
 	if (!err) {
 		if (write)
 			fault_ahead(current->mm, address);
@@ -221,7 +231,7 @@ static void user_page_fault(struct uml_pt_regs *r)
 	}
 	if (err == -EINTR)
 		return;
-	if (exec && paracell_rewrite_trap(container_of(r, struct pt_regs, regs)))
+	if (exec && paracell_rewrite_trap(regs))
 		return;
 	note_fault(r);
 	show_user_fault(r, "segfault");
@@ -266,9 +276,6 @@ void paracell_user_fault(struct uml_pt_regs *r)
 		return;
 	if ((r->trap_no == 1 || r->trap_no == 6) && paracell_rewrite_trap(regs))
 		return;
-	/* The fault may take long: nobody is left between two jumps of a site. */
-	if (r->trap_no == 14 && r->cr2 == UPT_IP(r))
-		paracell_rewrite_restore(regs);
 	ip = (void __user *)UPT_IP(r);
 
 	/* Page faults that are put right leave no trace in later frames. */
