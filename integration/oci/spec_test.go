@@ -324,7 +324,7 @@ func TestSpec(t *testing.T) {
 	t.Run("memory is enforced", func(t *testing.T) {
 		s := base(root(t))
 		s.Linux.Resources.Memory = &specs.LinuxMemory{Limit: pointer(int64(32 << 20))}
-		s.Process.Args = []string{"sh", "-c", "dd if=/dev/zero of=/dev/null bs=48M count=1; echo $?; grep -w oom_kill /sys/fs/cgroup/memory.events"}
+		s.Process.Args = []string{"sh", "-c", "tail /dev/zero; echo $?; grep -w oom_kill /sys/fs/cgroup/memory.events"}
 		if r := run(t, d, "memory", s); r.status != 0 || !strings.HasSuffix(r.out, "137\noom_kill 1\n") {
 			t.Errorf("%+v", r)
 		}

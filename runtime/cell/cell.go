@@ -198,7 +198,10 @@ func (c *Cell) Close() error {
 
 // kernelCmdline is the command line of the guest kernel.
 func kernelCmdline(spec config.Cell) string {
-	args := []string{"dummy.numdummies=0"} // a new network has no interface but lo
+	args := []string{
+		"dummy.numdummies=0",                   // a new network has no interface but lo
+		"sysctl.vm.compaction_proactiveness=0", // an idle cell has nothing to wake for
+	}
 	if spec.Initramfs == "" {
 		args = append(args, "rdinit=/"+boot.InitPath)
 	}
