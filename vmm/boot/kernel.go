@@ -122,7 +122,8 @@ func copySegment(m *memory.Memory, p *elf.Prog) error {
 // onlyReader hides WriteTo, so that io.CopyBuffer uses our buffer.
 type onlyReader struct{ io.Reader }
 
-// loadInitrd copies the image to the end of guest memory, page aligned.
+// loadInitrd copies the image behind the kernel, page aligned: the guest takes
+// memory into use from the bottom up.
 func loadInitrd(m *memory.Memory, kernelEnd uint64, image platform.Image) (gpa, size uint64, err error) {
 	if image == nil || image.Size() == 0 {
 		return 0, 0, nil
@@ -139,7 +140,7 @@ func loadInitrd(m *memory.Memory, kernelEnd uint64, image platform.Image) (gpa, 
 		return 0, 0, fmt.Errorf("%w: an initramfs of %d MiB does not fit into %d MiB of memory: give the cell at least %d MiB",
 			platform.ErrConfig, size>>20, m.Size()>>20, need>>20)
 	}
-	gpa = (m.Size() - size) &^ (abi.PageSize - 1)
+	gpa = pageUp(kernelEnd)
 	w, err := m.Writer(gpa, size)
 	if err != nil {
 		return 0, 0, err

@@ -227,13 +227,14 @@ func (l literal) WriteTo(w io.Writer) (int64, error) {
 }
 
 func (s *suite) bootParameters(t *testing.T) {
-	const size = 64 << 20
+	// Behind the guest, which is less than a page.
+	const initrd = abi.KernelGPA + abi.PageSize
 	cfg := s.config(new(Guest).
 		Print(cmdlineAddr, 9).
 		Print(initrdAddr, 16).
 		Print(tscKHzAddr, 8).
 		Print(seedAddr, 64).
-		Print(abi.PhysBase+size-abi.PageSize, 6).
+		Print(abi.PhysBase+initrd, 6).
 		Exit(0, abi.ReasonPowerOff))
 	cfg.Cmdline = "some=args"
 	cfg.Initrd = literal("initrd")
@@ -250,7 +251,7 @@ func (s *suite) bootParameters(t *testing.T) {
 		}
 		return v
 	}
-	if word(9) != size-abi.PageSize || word(17) != 6 {
+	if word(9) != initrd || word(17) != 6 {
 		t.Errorf("initrd at %#x+%d", word(9), word(17))
 	}
 	if kHz := word(25); kHz < 100_000 || kHz > 20_000_000 {

@@ -4,6 +4,7 @@
 #include <linux/mm.h>
 #include <linux/swap.h>
 #include <asm/page.h>
+#include <asm/paracell_grow.h>
 #include <asm/paracell_pager.h>
 #include <asm/pgalloc.h>
 #include <asm/sections.h>
@@ -25,12 +26,14 @@ void __init paging_init(void)
 	pager_reserve();
 	zones[ZONE_NORMAL] = max_pfn;
 	free_area_init(zones);
+	grow_span();
 }
 
 void __init mem_init(void)
 {
 	pager_start();
 	memblock_free_all();
+	grow_start();
 }
 
 /* The image's own init sections go back to the page allocator. */

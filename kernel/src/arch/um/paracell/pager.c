@@ -16,6 +16,7 @@
 #include <linux/vmstat.h>
 #include <linux/workqueue.h>
 #include <asm/barrier.h>
+#include <asm/paracell_grow.h>
 #include <asm/paracell_pager.h>
 #include "paracell.h"
 
@@ -365,12 +366,13 @@ void __init pager_reserve(void)
 
 /*
  * Before the allocator gets its memory. Early allocations come from the top
- * down, so between the kernel and the lowest of them nobody has been.
+ * down, so between what the host has loaded and the lowest of them nobody has
+ * been.
  */
 void __init pager_start(void)
 {
-	unsigned long image = PFN_UP(paracell_control->boot.kernel_end);
-	unsigned long low = max_pfn, pfn;
+	unsigned long image = grow_loaded();
+	unsigned long low = max_pfn - grow_left, pfn;
 	struct memblock_region *r;
 
 	if (!words)
@@ -380,7 +382,14 @@ void __init pager_start(void)
 			low = min(low, PFN_DOWN(r->base));
 	for (pfn = 0; pfn < image; pfn++)
 		words[pfn] = PAGER_STATE_BOUND;
-	for (pfn = low; pfn < max_pfn; pfn++)
+	for (pfn = low; pfn < max_pfn - grow_left; pfn++)
 		words[pfn] = PAGER_STATE_BOUND;
+	area->stats.free_frames = grow_left;
 	pager_words = words;
+}
+
+/* The allocator is about to be given frames that have been counted as free. */
+void __pager_grown(unsigned long frames)
+{
+	area->stats.free_frames -= frames;
 }

@@ -18,6 +18,7 @@
 #include <linux/utsname.h>
 #include <asm/archrandom.h>
 #include <asm/cpufeature.h>
+#include <asm/paracell_grow.h>
 #include <asm/paracell.h>
 #include <asm/pgtable.h>
 #include <asm/sections.h>
@@ -198,7 +199,6 @@ void __init setup_arch(char **cmdline_p)
 	strscpy(init_utsname()->machine, "x86_64");
 	atomic_notifier_chain_register(&panic_notifier_list, &panic_block);
 
-	memblock_add(0, boot->mem_size);
 	memblock_reserve(0, PAGE_ALIGN(boot->kernel_end));
 #ifdef CONFIG_BLK_DEV_INITRD
 	if (boot->initrd_size) {
@@ -208,6 +208,7 @@ void __init setup_arch(char **cmdline_p)
 	}
 #endif
 	parse_early_param();
+	grow_reserve();
 	/* Not before "quiet" is known: it prints what has been logged so far. */
 	paracell_console_init();
 	paging_init();

@@ -21,6 +21,7 @@ void __pager_taken(struct zone *zone, unsigned int order, int migratetype);
 void __pager_give(unsigned long pfn, unsigned int order);
 void __pager_given(void);
 void __pager_use(unsigned long pfn, unsigned int order, bool zero);
+void __pager_grown(unsigned long frames);
 
 /* A block has left the free lists. zone->lock is held. */
 static inline void pager_take(unsigned long pfn, unsigned int order)
