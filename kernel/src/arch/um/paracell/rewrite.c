@@ -4,7 +4,7 @@
  *
  * A system call by instruction costs a signal of the host, one through the gate
  * does not. The first trap of a site whose bytes match a template (template.c)
- * makes the view of its page (text.c) jump to a trampoline. The file, and the
+ * makes the view of its page (text_view.c) jump to a trampoline. The file, and the
  * memory that the process and debuggers read by system calls, stay as they are.
  *
  * Trampolines stand in the view of the last page of the program's executable

@@ -113,7 +113,7 @@ static void show_sites(struct rewrite_file *f, bool shown)
 	}
 }
 
-/* text.c has made a view of a page of the file. */
+/* text_view.c has made a view of a page of the file. */
 void paracell_rewrite_fill(struct text_file *text, pgoff_t index, u8 *bytes, bool plain)
 {
 	struct rewrite_file *f = file_of_text(text);
@@ -203,7 +203,7 @@ static bool find_tail(struct file *file, struct rewrite_file *f, u64 offset)
 			return false;
 		f->index = end >> PAGE_SHIFT;
 		f->start = ALIGN(offset_in_page(end), 16);
-		/* The last bytes belong to text.c, which looks across the edge. */
+		/* The last bytes belong to text_view.c, which looks across the edge. */
 		f->end = PAGE_SIZE - 4;
 		if (f->start + 64 > f->end)
 			return false;

@@ -79,6 +79,7 @@ struct text_mm {
 struct text_stats {
 	unsigned long views;		/* now */
 	unsigned long pages;		/* now, all kinds */
+	unsigned long unused;		/* now, views that nobody maps */
 	unsigned long made, dropped, faults;
 	unsigned long hits, emulated, steps, refused;
 };
@@ -166,9 +167,8 @@ void paracell_text_flush(struct mm_struct *mm);
 void paracell_text_drop(struct mm_struct *mm, unsigned long addr);
 
 /*
- * What the rewriter supplies (weak functions stand in). Whether the views of a
- * mapping are to have rewritten sites: asked with the mmap lock held when one
- * is mapped.
+ * What the rewriter supplies. Whether the views of a mapping are to have
+ * rewritten sites: asked with the mmap lock held when one is mapped.
  */
 bool paracell_rewrite_allowed(struct mm_struct *mm, struct vm_area_struct *vma,
 			      unsigned long addr);
@@ -179,9 +179,6 @@ bool paracell_rewrite_allowed(struct mm_struct *mm, struct vm_area_struct *vma,
  */
 void paracell_rewrite_fill(struct text_file *file, pgoff_t index, u8 *bytes,
 			   bool plain);
-
-/* A page of the file that had a view has changed or is gone. */
-void paracell_rewrite_changed(struct text_file *file, pgoff_t index);
 
 /* The last view of the file is gone. */
 void paracell_rewrite_free(struct text_file *file);
