@@ -34,8 +34,6 @@ const (
 	killed    = 128 + 9
 )
 
-const slow = "tens of thousands of events, of a millisecond each"
-
 // attacks lists every program of this folder.
 var attacks = []struct {
 	name string
@@ -56,20 +54,15 @@ var attacks = []struct {
 	// monitor: the attack is by instructions, or starts at places of the
 	// monitor, that the user of two page tables does not have.
 	monitor bool
-	// quirk says why it cannot be made where KVM emulates ring 0 (docs/kvm.md).
-	quirk string
-	// timers: it sends signals faster than a virtual machine in the emulated
-	// machine can fork, or races with itself, and does not end there in time.
-	timers bool
 	// open says why the attack is not stopped yet.
 	open string
 }{
 	{name: "host_call"},
-	{name: "gate_flags", quirk: "NT gets lost"},
-	{name: "gate_stack", mayKill: true, timers: true},
+	{name: "gate_flags"},
+	{name: "gate_stack", mayKill: true},
 	{name: "gate_return"},
-	{name: "gate_step", quirk: slow},
-	{name: "gate_signals", timers: true},
+	{name: "gate_step"},
+	{name: "gate_signals"},
 	{name: "map_window"},
 	{name: "deputy"},
 	{name: "pkeys"},
@@ -77,7 +70,7 @@ var attacks = []struct {
 	{name: "jump_syscall", monitor: true},
 	{name: "far_jump"},
 	{name: "bases"},
-	{name: "vectors", quirk: slow},
+	{name: "vectors"},
 	{name: "peer"},
 	{name: "trampoline"},
 	{name: "read_memory", keys: true, control: []string{
@@ -92,12 +85,12 @@ var attacks = []struct {
 	{name: "jump_kernel", keys: true, control: []string{"memcpy read"}},
 	{name: "jump_wrpkru", keys: true},
 	{name: "jump_frame", keys: true},
-	{name: "jump_everywhere", keys: true, quirk: slow},
+	{name: "jump_everywhere", keys: true},
 	{name: "scan_vectors", monitor: true, views: true},
 	{name: "wrpkru", views: true},
 	{name: "wrpkru_places", views: true},
 	{name: "wrpkru_written", views: true},
-	{name: "wrpkru_race", views: true, timers: true},
+	{name: "wrpkru_race", views: true},
 	{name: "xrstor", views: true},
 }
 
@@ -168,7 +161,11 @@ func arguments(t *testing.T, w where) []string {
 	isolation := map[platform.Isolation]string{
 		platform.IsolationNone: "0", platform.IsolationMPK: "1", platform.IsolationPageTable: "2",
 	}
-	return append(args, "isolation="+isolation[w.mode])
+	lost := "0"
+	if w.platform == "kvm" && quirky() {
+		lost = "4000" // NT: see docs/kvm.md
+	}
+	return append(args, "isolation="+isolation[w.mode], "lost_flags="+lost)
 }
 
 // where is what an attack runs on.
@@ -345,9 +342,7 @@ func attack(t *testing.T, w where) {
 		switch {
 		case w.mode == platform.IsolationNone && a.keys,
 			w.platform != "process" && a.process,
-			w.mode == platform.IsolationPageTable && (a.monitor || a.views),
-			w.platform == "kvm" && a.quirk != "" && quirky(),
-			w.platform == "kvm" && (a.timers || a.quirk == slow) && testenv.Emulated():
+			w.mode == platform.IsolationPageTable && (a.monitor || a.views):
 		default:
 			names = append(names, a.name)
 		}

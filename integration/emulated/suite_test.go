@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,6 +26,7 @@ var suite = []struct {
 	pkg     string        // relative to the top of the repository
 	run     string        // -test.run, "" for all
 	assets  []string      // files or folders of the repository, built before
+	make    []string      // folders with a Makefile that makes more of them
 	modules []string      // kernel modules
 	timeout time.Duration // 0: the machine's default
 	// cpus is 0 for the machine's default. KVM patches the kernel's scheduler
@@ -35,11 +37,11 @@ var suite = []struct {
 	{pkg: "xgate/monitor/process", timeout: 10 * time.Minute},
 	{
 		name: "kvm_monitor", pkg: "xgate/monitor/kvm", modules: []string{"kvm-amd"}, cpus: 1, timeout: 10 * time.Minute,
-		assets: []string{"xgate/monitor/process/testdata/kernel/kernel.elf"},
+		make: []string{"xgate/monitor/process"}, assets: []string{"xgate/monitor/process/testdata/kernel/kernel.elf"},
 	},
 	{
 		name: "kvm_attack", pkg: "integration/attack", run: "TestAttackKVM", modules: []string{"kvm-amd"}, cpus: 1, timeout: 10 * time.Minute,
-		assets: []string{"bin/paracell", "bin/paracell-init", "bin/paracell-kernel", "bin/attack"},
+		make: []string{"integration/attack/programs"}, assets: []string{"bin/paracell", "bin/paracell-init", "bin/paracell-kernel", "bin/attack"},
 	},
 	{name: "kvm_platform", pkg: "vmm/kvm", modules: []string{"kvm-amd"}, cpus: 1},
 	{pkg: "vmm/process", assets: []string{"docs/jail.md"}},
@@ -50,11 +52,15 @@ var suite = []struct {
 	},
 	{
 		pkg: "integration/conformance", run: "InCell", timeout: 20 * time.Minute,
-		assets: []string{"bin/paracell", "bin/paracell-init", "bin/paracell-kernel", "bin/quirks"},
+		make: []string{"integration/quirks"}, assets: []string{"bin/paracell", "bin/paracell-init", "bin/paracell-kernel", "bin/quirks"},
+	},
+	{
+		pkg: "integration/rewrite", run: "InCell", timeout: 10 * time.Minute,
+		make: []string{"integration/rewrite/programs"}, assets: []string{"bin/paracell", "bin/paracell-init", "bin/paracell-kernel", "bin/rewrite"},
 	},
 	{
 		pkg: "integration/attack", run: "TestAttack$|WithoutViews",
-		assets: []string{"bin/paracell", "bin/paracell-init", "bin/paracell-kernel", "bin/attack"},
+		make: []string{"integration/attack/programs"}, assets: []string{"bin/paracell", "bin/paracell-init", "bin/paracell-kernel", "bin/attack"},
 	},
 }
 
@@ -96,6 +102,9 @@ func TestEmulatedSuite(t *testing.T) {
 			dir := path.Join(guestTop, s.pkg)
 			m.Files[guestTop+"/go.mod"] = filepath.Join(top, "go.mod")
 			m.Files[dir+"/package.test"] = exe
+			for _, folder := range s.make {
+				makePrograms(t, filepath.Join(top, folder))
+			}
 			for _, asset := range s.assets {
 				if !exists(filepath.Join(top, asset)) {
 					unavailable(t, fmt.Errorf("%s is missing: run make build", asset))
@@ -114,6 +123,18 @@ func TestEmulatedSuite(t *testing.T) {
 				t.Errorf("the tests of %s end with status %d", s.pkg, res.ExitCode)
 			}
 		})
+	}
+}
+
+// makePrograms runs make, as the tests of the package do on the host, so that it
+// does not matter which of them run first.
+func makePrograms(t *testing.T, dir string) {
+	t.Helper()
+	testenv.Program(t, "gcc", "gcc")
+	cmd := exec.Command(testenv.Program(t, "make", "make"), "-s", "-C", dir)
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(e string) bool { return strings.HasPrefix(e, "MAKE") })
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("make -C %s: %v\n%s", dir, err, out)
 	}
 }
 

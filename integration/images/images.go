@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package images makes container images from Debian packages, without a
-// registry: a minimal Debian system is the first layer of all but busybox, and
-// what installing an image's packages adds is its second one. Layers are kept
+// registry: a minimal Debian system is the first layer of all but busybox and
+// the bare ones, and what installing an image's packages adds is its second one. Layers are kept
 // from run to run.
 package images
 
@@ -35,8 +35,10 @@ type image struct {
 	name string
 	// packages of Debian; none is the base system alone.
 	packages []string
-	user     string
-	command  []string
+	// bare images hold the packages alone, unpacked: no base system.
+	bare    bool
+	user    string
+	command []string
 }
 
 const path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -46,6 +48,9 @@ var table = []image{
 	{name: "pause", command: []string{"/bin/sleep", "infinity"}}, // holds a pod
 	{name: "debian", command: []string{"/bin/bash"}},
 	{name: "python3", packages: []string{"python3"}, command: []string{"python3"}},
+	// A tenth of the size: for the emulated machine, which has it in memory.
+	{name: "python3-bare", bare: true, command: []string{"python3.11"}, packages: []string{
+		"python3.11-minimal", "libpython3.11-minimal", "libc6", "libexpat1", "libssl3", "zlib1g"}},
 	{name: "nodejs", packages: []string{"nodejs"}, command: []string{"node"}},
 	{name: "redis", packages: []string{"redis"}, user: "redis",
 		command: []string{"redis-server", "--protected-mode", "no", "--dir", "/var/lib/redis"}},
@@ -129,6 +134,12 @@ func Build(ctx context.Context, log io.Writer, names ...string) (*Set, error) {
 					return nil, err
 				}
 			}
+		} else if table[i].bare {
+			if _, err := b.layer(layerOf(table[i])); err != nil {
+				if err := b.bareLayer(ctx, table[i]); err != nil {
+					return nil, err
+				}
+			}
 		} else if _, err := b.layer(layerOf(table[i])); err != nil {
 			missing = append(missing, table[i])
 		}
@@ -140,7 +151,7 @@ func Build(ctx context.Context, log io.Writer, names ...string) (*Set, error) {
 	}
 	for n := range s.images {
 		p := &s.images[n]
-		if !onBusybox(p.name) && len(p.packages) != 0 {
+		if !onBusybox(p.name) && !p.bare && len(p.packages) != 0 {
 			l, err := b.layer("base")
 			if err != nil {
 				return nil, err
@@ -195,6 +206,15 @@ func (b *builder) say(format string, args ...any) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	fmt.Fprintf(b.log, format+"\n", args...)
+}
+
+// record notes the blob of a layer that has been made.
+func (b *builder) record(name string, blob descriptor) error {
+	text, err := json.Marshal(blob)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(b.dir, name+".json"), text, 0o644)
 }
 
 // layer is the blob of a layer that is there.
@@ -271,11 +291,7 @@ func (b *builder) pack(ctx context.Context, layer, what string, args ...string) 
 			return err
 		}
 	}
-	text, err := json.Marshal(blob)
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(b.dir, layer+".json"), text, 0o644); err != nil {
+	if err := b.record(layer, blob); err != nil {
 		return err
 	}
 	b.say("%s: %.0f s, %d MB", what, time.Since(begin).Seconds(), blob.Size>>20)

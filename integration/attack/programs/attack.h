@@ -294,6 +294,22 @@ static inline int attempt(void)
 	return WIFEXITED(status) && WEXITSTATUS(status) == SUCCEEDED ? SUCCEEDED : STOPPED;
 }
 
+/* What a process costs from fork to wait, in microseconds. */
+static inline long fork_time(void)
+{
+	struct timespec from, to;
+	pid_t pid;
+
+	clock_gettime(CLOCK_MONOTONIC, &from);
+	pid = MUST(fork());
+	if (pid == 0)
+		_exit(0);
+	while (waitpid(pid, NULL, 0) != pid)
+		;
+	clock_gettime(CLOCK_MONOTONIC, &to);
+	return (to.tv_sec - from.tv_sec) * 1000000 + (to.tv_nsec - from.tv_nsec) / 1000;
+}
+
 _Static_assert(PARACELL_USER_PKRU == 44, "jump_go");
 
 int attack(void);

@@ -14,6 +14,9 @@ int attack(void)
 	for (size_t i = 0; i < sizeof out; i++)
 		out[i] = i * 13;
 	for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
+		/* Some hosts lose flags on the way, whoever sets them. */
+		uint64_t expected = flags[i] & ~value("lost_flags");
+
 		jump_prepare(0);
 		jump_in.flags = flags[i] | 2;
 		if (gate(SYS_getpid, 0, 0, 0) != getpid())
@@ -22,7 +25,7 @@ int attack(void)
 		if (gate(SYS_write, fd[1], (uint64_t)out + 1, 1234) != 1234 ||
 		    gate(SYS_read, fd[0], (uint64_t)in + 3, 1234) != 1234 || memcmp(out + 1, in + 3, 1234))
 			GAINED("flags %#lx: the kernel copies wrongly", flags[i]);
-		if ((jump_out.flags & flags[i]) != flags[i] || (jump_out.flags & TF))
+		if ((jump_out.flags & expected) != expected || (jump_out.flags & TF))
 			GAINED("flags %#lx come back as %#lx", flags[i], jump_out.flags);
 	}
 	return STOPPED;

@@ -80,7 +80,7 @@ int main(int argc, char **argv)
 
 		if (!s->any)
 			continue;
-		for (int n = 0; n < 20; n++) {
+		for (int n = 0; n < rounds(20); n++) {
 			long pid = raw_fork(s);
 
 			if (!pid) {
@@ -101,10 +101,10 @@ int main(int argc, char **argv)
 			}
 			CHECK(reap(pid) == 7, "%s: execve", s->name);
 		}
-		for (int n = 0; n < 20; n++)
+		for (int n = 0; n < rounds(20); n++)
 			CHECK(reap(vfork_and_ask(s, self)) == 6, "%s: vfork", s->name);
 	}
-	for (int round = 0; round < 20; round++) {
+	for (int round = 0; round < rounds(20); round++) {
 		pthread_t t[THREADS];
 
 		second_copy();

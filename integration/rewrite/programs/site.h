@@ -15,6 +15,12 @@
 #include <sys/user.h>
 #include <ucontext.h>
 
+/* How often something is tried that takes n rounds on a real processor. */
+static inline int rounds(int n)
+{
+	return emulated() ? n / 5 : n;
+}
+
 /*
  * Sites as compilers and C libraries write them. name is called with the
  * arguments in place; name_syscall is its instruction, name_next the one

@@ -42,7 +42,7 @@ static void attach_and_step(const struct site *s)
 
 	for (int seen = shared[1]; shared[1] < seen + 100;)
 		sched_yield();
-	for (int round = 0; round < 20; round++) {
+	for (int round = 0; round < rounds(20); round++) {
 		MUST(ptrace(PTRACE_ATTACH, pid, 0, 0));
 		wait_stop(pid, SIGSTOP);
 		uint64_t ip = registers(pid).rip;
@@ -71,7 +71,7 @@ static void attach_and_step(const struct site *s)
 	long word = ptrace(PTRACE_PEEKTEXT, pid, s->next, 0);
 
 	MUST(ptrace(PTRACE_POKETEXT, pid, s->next, (word & ~0xfful) | 0xcc));
-	for (int n = 0; n < 20; n++) {
+	for (int n = 0; n < rounds(20); n++) {
 		MUST(ptrace(PTRACE_CONT, pid, 0, 0));
 		wait_stop(pid, SIGTRAP);
 		struct user_regs_struct r = registers(pid);
@@ -88,7 +88,7 @@ static void attach_and_step(const struct site *s)
 
 	/* Call information. */
 	MUST(ptrace(PTRACE_SETOPTIONS, pid, 0, PTRACE_O_TRACESYSGOOD));
-	for (int n = 0; n < 20; n++) {
+	for (int n = 0; n < rounds(20); n++) {
 		struct ptrace_syscall_info info;
 
 		MUST(ptrace(PTRACE_SYSCALL, pid, 0, 0));
