@@ -20,7 +20,25 @@ import (
 // parameters but for the clock, see SetClock. The configuration is valid;
 // isolation is an abi.Isolation*. The caller closes the memory, in which the
 // control area is.
-func Load(cfg *platform.Config, isolation uint32) (_ *memory.Memory, _ *abi.Control, err error) {
+func Load(cfg *platform.Config, isolation uint32) (*memory.Memory, *abi.Control, error) {
+	return load(cfg, isolation, &Image{})
+}
+
+// LoadShared is Load, but leaves in the kernel's file what cells can share. The
+// caller closes the image.
+func LoadShared(cfg *platform.Config, isolation uint32) (*memory.Memory, *abi.Control, *Image, error) {
+	image, err := openImage(cfg.Kernel)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	mem, control, err := load(cfg, isolation, image)
+	if err != nil {
+		return nil, nil, nil, errors.Join(err, image.Close())
+	}
+	return mem, control, image, nil
+}
+
+func load(cfg *platform.Config, isolation uint32, image *Image) (_ *memory.Memory, _ *abi.Control, err error) {
 	mem, control, err := Blank(cfg.Name, cfg.MemSize)
 	if err != nil {
 		return nil, nil, err
@@ -30,7 +48,7 @@ func Load(cfg *platform.Config, isolation uint32) (_ *memory.Memory, _ *abi.Cont
 			mem.Close()
 		}
 	}()
-	kernel, err := loadKernel(mem, cfg.Kernel)
+	kernel, err := loadKernel(mem, cfg.Kernel, image)
 	if err != nil {
 		return nil, nil, fmt.Errorf("load kernel: %w", err)
 	}

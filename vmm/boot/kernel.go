@@ -28,10 +28,10 @@ var errKernel = errors.New("not a guest kernel image")
 func pageUp(v uint64) uint64 { return (v + abi.PageSize - 1) &^ (abi.PageSize - 1) }
 
 // loadKernel copies the loadable segments of an ELF image to the GPAs that
-// their virtual addresses stand for. The image has to be what kernel/build
+// their virtual addresses stand for, less what rest takes. The image has to be what kernel/build
 // makes: linked in the window at abi.PhysBase, text first, then read-only data,
 // then the rest, with no page shared between them.
-func loadKernel(m *memory.Memory, image io.ReaderAt) (kernelLayout, error) {
+func loadKernel(m *memory.Memory, image io.ReaderAt, rest *Image) (kernelLayout, error) {
 	var k kernelLayout
 	f, err := elf.NewFile(image)
 	if err != nil {
@@ -47,7 +47,7 @@ func loadKernel(m *memory.Memory, image io.ReaderAt) (kernelLayout, error) {
 		if err := k.add(m.Size(), p); err != nil {
 			return k, err
 		}
-		if err := copySegment(m, p); err != nil {
+		if err := copySegment(m, p, rest.leave(p)); err != nil {
 			return k, fmt.Errorf("load segment at %#x: %w", p.Vaddr, err)
 		}
 	}
@@ -107,13 +107,16 @@ func (k *kernelLayout) add(memSize uint64, p *elf.Prog) error {
 	return nil
 }
 
-func copySegment(m *memory.Memory, p *elf.Prog) error {
-	w, err := m.Writer(p.Vaddr-abi.PhysBase, p.Filesz)
+// copySegment copies a segment from an offset in it on.
+func copySegment(m *memory.Memory, p *elf.Prog, from uint64) error {
+	size := p.Filesz - from
+	w, err := m.Writer(p.Vaddr-abi.PhysBase+from, size)
 	if err != nil {
 		return err
 	}
-	n, err := io.CopyBuffer(w, onlyReader{p.Open()}, make([]byte, min(p.Filesz+1, 1<<20)))
-	if err == nil && uint64(n) != p.Filesz {
+	part := io.NewSectionReader(p, int64(from), int64(size))
+	n, err := io.CopyBuffer(w, onlyReader{part}, make([]byte, min(size+1, 1<<20)))
+	if err == nil && uint64(n) != size {
 		err = io.ErrUnexpectedEOF
 	}
 	return err

@@ -66,7 +66,7 @@ func testKernel(bend func(*testELF)) io.ReaderAt {
 
 func TestLoadKernel(t *testing.T) {
 	m := newTestMemory(t, 64<<20)
-	k, err := loadKernel(m, testKernel(nil))
+	k, err := loadKernel(m, testKernel(nil), &Image{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,13 +105,13 @@ func TestLoadKernelRefuses(t *testing.T) {
 		"late read-only":  {func(e *testELF) { e.progs[1].Vaddr += 0x1000; e.progs[2].Vaddr += 0x1000 }, "has to follow the text"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := loadKernel(newTestMemory(t, 32<<20), testKernel(c.bend))
+			_, err := loadKernel(newTestMemory(t, 32<<20), testKernel(c.bend), &Image{})
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want %q", err, c.want)
 			}
 		})
 	}
-	if _, err := loadKernel(newTestMemory(t, 32<<20), strings.NewReader("#!/bin/sh\n")); !errors.Is(err, errKernel) {
+	if _, err := loadKernel(newTestMemory(t, 32<<20), strings.NewReader("#!/bin/sh\n"), &Image{}); !errors.Is(err, errKernel) {
 		t.Errorf("script: %v", err)
 	}
 }
@@ -124,7 +124,7 @@ func FuzzLoadKernel(f *testing.F) {
 	f.Add(b)
 	m := newTestMemory(f, 32<<20)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		k, err := loadKernel(m, bytes.NewReader(b))
+		k, err := loadKernel(m, bytes.NewReader(b), &Image{})
 		if err == nil && (k.textStart >= k.textEnd || k.textEnd > k.rodataEnd || k.rodataEnd > k.end || k.end > m.Size()) {
 			t.Errorf("layout %#x", k)
 		}

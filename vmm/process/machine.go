@@ -34,6 +34,7 @@ type machine struct {
 	started bool // Start was called
 	closed  bool // Close was called
 	memory  *memory.Memory
+	kernel  *boot.Image // until Start or Close
 
 	mu      sync.RWMutex
 	control *abi.Control // nil after Close
@@ -60,13 +61,13 @@ var _ platform.Machine = (*machine)(nil)
 
 // newMachine allocates memory and loads the guest into it.
 func newMachine(cfg platform.Config, isolation uint32, p *Platform) (*machine, error) {
-	mem, control, err := boot.Load(&cfg, isolation)
+	mem, control, kernel, err := boot.LoadShared(&cfg, isolation)
 	if err != nil {
 		return nil, err
 	}
 	return &machine{
 		cfg: cfg, platform: p, isolation: isolation,
-		memory: mem, control: control,
+		memory: mem, control: control, kernel: kernel,
 		closing: make(chan struct{}), ended: make(chan struct{}), startedCh: make(chan struct{}),
 	}, nil
 }
@@ -94,6 +95,7 @@ func (m *machine) Start(ctx context.Context) error {
 		return ctx.Err()
 	}
 	m.started = true
+	defer m.kernel.Close()
 	if err := m.start(ctx); err != nil {
 		if ctx.Err() != nil {
 			err = errors.Join(ctx.Err(), err)
@@ -132,7 +134,7 @@ func (m *machine) start(ctx context.Context) error {
 	cancel, stopCancel := m.cancelled(ctx)
 	h, err := launch(path, spawnArgs{
 		memory: m.memory.File(), console: consoleW, notify: notify, filter: filter,
-		memSize: m.cfg.MemSize, isolation: m.isolation, name: m.cfg.Name,
+		kernel: *m.kernel, memSize: m.cfg.MemSize, isolation: m.isolation, name: m.cfg.Name,
 	}, cancel)
 	stopCancel()
 	if err != nil {
@@ -357,6 +359,9 @@ func (m *machine) Close() error {
 		return nil
 	}
 	m.closed = true
+	if !m.started {
+		m.kernel.Close()
+	}
 	m.readers.Wait()
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -16,6 +16,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/paracell/paracell/vmm/boot"
 )
 
 // cellNamespaces are those that the first process of a cell is born in. It has
@@ -25,10 +27,11 @@ const cellNamespaces = unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWNET 
 
 // spawnArgs is what the monitor's start protocol (docs/xgate.md) needs.
 type spawnArgs struct {
-	memory    *os.File // fd 3
-	console   *os.File // fd 4, write end
-	notify    *os.File // fd 5
-	filter    []byte   // content of fd 6
+	memory    *os.File   // fd 3
+	console   *os.File   // fd 4, write end
+	notify    *os.File   // fd 5
+	filter    []byte     // content of fd 6
+	kernel    boot.Image // fd 8, if it has a file
 	memSize   uint64
 	isolation uint32
 	name      string
@@ -82,9 +85,12 @@ func launch(path string, a spawnArgs, cancel <-chan struct{}) (*host, error) {
 		"paracell:" + a.name, strconv.FormatUint(a.memSize, 10), root,
 		strconv.FormatUint(uint64(a.isolation), 10), "0",
 	}
+	for _, n := range []uint64{a.kernel.Text.Offset, a.kernel.Text.Size, a.kernel.Rodata.Offset, a.kernel.Rodata.Size} {
+		argv = append(argv, strconv.FormatUint(n, 10))
+	}
 	attr := &os.ProcAttr{
 		Env:   []string{},
-		Files: []*os.File{nil, nil, nil, a.memory, a.console, a.notify, filter, statusW},
+		Files: []*os.File{nil, nil, nil, a.memory, a.console, a.notify, filter, statusW, a.kernel.File},
 		Sys: &syscall.SysProcAttr{
 			Cloneflags: cellNamespaces,
 			Pdeathsig:  syscall.SIGKILL,

@@ -16,6 +16,9 @@ int warden_pid;
 static u64 flags;
 static char root[4096];
 
+/* Pages of the kernel that are mapped from its file: offset and bytes. */
+static struct file_part { u64 offset, len; } text_part, rodata_part;
+
 /* The seccomp filter: struct sock_filter, linux/filter.h. */
 static struct { u16 code; u8 jt, jf; u32 k; } filter[4096];
 
@@ -65,8 +68,8 @@ static void read_arguments(const u64 *stack)
 {
 	const char *const *argv = (const char *const *)(stack + 1);
 
-	if (stack[0] != 5)
-		fail("five arguments are needed", HOST_EINVAL);
+	if (stack[0] != 9)
+		fail("nine arguments are needed", HOST_EINVAL);
 	mem_size = number(argv[1]);
 	if (!mem_size || mem_size % PARACELL_PAGE_SIZE || mem_size > PARACELL_PHYS_MAX_SIZE)
 		fail("memory size", HOST_EINVAL);
@@ -77,6 +80,8 @@ static void read_arguments(const u64 *stack)
 	if (isolation > PARACELL_ISOLATION_MPK)
 		fail("isolation", HOST_EINVAL);
 	flags = number(argv[4]);
+	text_part = (struct file_part){ number(argv[5]), number(argv[6]) };
+	rodata_part = (struct file_part){ number(argv[7]), number(argv[8]) };
 }
 
 /* enter_root makes an empty, read-only file system the only one there is. */
@@ -142,6 +147,21 @@ static void map_one(u64 va, u64 len, long prot, u64 offset)
 		TRY("pkey_mprotect of guest memory", host_syscall(__NR_pkey_mprotect, va, len, prot, (long)PARACELL_KEY_KERNEL));
 }
 
+/*
+ * map_file maps pages of the kernel's file over guest memory, where they are
+ * not: all cells share them. Nothing can change them through the mapping.
+ */
+static void map_file(u64 va, u64 room, const struct file_part *part, long prot)
+{
+	if (!part->len)
+		return;
+	if ((part->len | part->offset) % PARACELL_PAGE_SIZE || part->len > room)
+		fail("part of the kernel's file", HOST_EINVAL);
+	TRY("mmap of the kernel", host_syscall(__NR_mmap, va, part->len, prot, (long)(MAP_PRIVATE | MAP_FIXED), (long)FD_KERNEL, part->offset));
+	if (isolation == PARACELL_ISOLATION_MPK)
+		TRY("pkey_mprotect of the kernel", host_syscall(__NR_pkey_mprotect, va, part->len, prot, (long)PARACELL_KEY_KERNEL));
+}
+
 /* map_guest maps the control area and guest memory, the kernel's text apart. */
 static void map_guest(void)
 {
@@ -160,6 +180,8 @@ static void map_guest(void)
 	map_one(PARACELL_PHYS_BASE + text, text_end - text, PROT_READ | PROT_EXEC, text);
 	map_one(PARACELL_PHYS_BASE + text_end, ro_end - text_end, PROT_READ, text_end);
 	map_one(PARACELL_PHYS_BASE + ro_end, mem_size - ro_end, PROT_READ | PROT_WRITE, ro_end);
+	map_file(PARACELL_PHYS_BASE + text, text_end - text, &text_part, PROT_READ | PROT_EXEC);
+	map_file(PARACELL_PHYS_BASE + text_end, ro_end - text_end, &rodata_part, PROT_READ);
 }
 
 /* without_keys makes a no-op of every wrpkru; no other code has one. */

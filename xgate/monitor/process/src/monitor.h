@@ -16,7 +16,7 @@ typedef long long s64;
 #define NEVER (~0ULL)
 
 /* Files that the creator of the cell hands over. */
-enum { FD_MEMORY = 3, FD_CONSOLE = 4, FD_NOTIFY = 5, FD_FILTER = 6, FD_STATUS = 7 };
+enum { FD_MEMORY = 3, FD_CONSOLE = 4, FD_NOTIFY = 5, FD_FILTER = 6, FD_STATUS = 7, FD_KERNEL = 8 };
 
 /* Signals. A kick only makes the process look at Vcpu.Pending. */
 enum {
