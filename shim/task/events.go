@@ -14,6 +14,7 @@ import (
 // events publishes in the order of send, without making the sender wait.
 type events struct {
 	publisher shim.Publisher
+	rest      rest
 
 	mu      sync.Mutex
 	more    sync.Cond
@@ -30,6 +31,7 @@ func newEvents(ctx context.Context, p shim.Publisher) *events {
 }
 
 func (e *events) send(event any) {
+	e.rest.disturb()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.queue = append(e.queue, event)
@@ -58,6 +60,7 @@ func (e *events) run(ctx context.Context) {
 
 // close waits until everything has been published.
 func (e *events) close() error {
+	e.rest.stop()
 	e.mu.Lock()
 	e.closed = true
 	e.more.Signal()
