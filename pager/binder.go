@@ -40,9 +40,10 @@ func (b *binder) bind(first, count uint64, epoch uint32) error {
 			f++
 			continue
 		}
-		began := time.Now()
+		m := startMeter()
 		err := b.populate(f, run-f)
-		b.count.bindNs.Add(uint64(time.Since(began)))
+		cost, _ := m.read()
+		b.count.bindNs.Add(uint64(cost))
 		for g := f; g < run; g++ {
 			// Nothing is lost if it failed: a touch binds as well.
 			b.ring.Do(ring.BindDone, g, epoch)
@@ -75,8 +76,9 @@ func (b *binder) populate(first, count uint64) error {
 }
 
 // unbind takes back the frames of [first, first+count) that have been free for
-// so many epochs, in blocks of grain frames.
-func (b *binder) unbind(first, count, grain uint64, epoch, age uint32, between func() error) error {
+// so many epochs, in blocks of grain frames. between is called after every host
+// call, with the time that it took.
+func (b *binder) unbind(first, count, grain uint64, epoch, age uint32, between func(passed time.Duration) error) error {
 	end := first + count
 	if grain > 1 {
 		first &^= grain - 1
@@ -102,19 +104,20 @@ func (b *binder) unbind(first, count, grain uint64, epoch, age uint32, between f
 			f++
 			continue
 		}
-		began := time.Now()
+		m := startMeter()
 		if err := retry(func() error { return b.memory.Discard(f*ring.FrameSize, (run-f)*ring.FrameSize) }); err != nil {
 			// The frames stay UNBINDING: their content is not to be relied on.
 			return err
 		}
-		b.count.unbindNs.Add(uint64(time.Since(began)))
+		cost, passed := m.read()
+		b.count.unbindNs.Add(uint64(cost))
 		for g := f; g < run; g++ {
 			b.ring.Do(ring.UnbindDone, g, epoch)
 		}
 		b.count.unbindCalls.Add(1)
 		b.count.unbound.Add(run - f)
 		f = run
-		if err := between(); err != nil {
+		if err := between(passed); err != nil {
 			return err
 		}
 	}

@@ -78,7 +78,8 @@ func (c *cache) round() time.Duration {
 // something.
 func (c *cache) look() bool {
 	p := c.pager
-	pressed := p.options.Pressure != nil && p.options.Pressure()
+	resident, limit, err := p.resident()
+	pressed := err == nil && resident > limit || p.options.Pressure != nil && p.options.Pressure()
 	busy := p.options.Busy != nil && p.options.Busy()
 	if p.pressed.Swap(pressed) != pressed || p.busy.Swap(busy) != busy {
 		p.apply(p.policy.Load())

@@ -28,8 +28,9 @@ type Options struct {
 	Memory *memory.Memory
 	// Policy to begin with.
 	Policy Policy
-	// Limit is the host memory, in bytes, that may be bound by binding ahead;
-	// 0 is the size of the cell.
+	// Limit is the host memory, in bytes, that the cell should have at most; 0
+	// is the size of the cell. The Pager never binds beyond it, and while more
+	// is bound, by touch, it gives back as when the host is short of memory.
 	Limit uint64
 	// Cache gives back page cache of an idle cell.
 	Cache bool
@@ -73,6 +74,7 @@ type Pager struct {
 	intents []ring.Intent
 	pending queue
 	cache   cache
+	pacer   pacer
 }
 
 // Times of the goroutine.
@@ -261,8 +263,7 @@ func (p *Pager) read(epoch uint32) (err error) {
 // bind provides memory ahead of need, within the limits.
 func (p *Pager) bind(first, count uint64, epoch uint32) error {
 	policy := p.policy.Load()
-	limit := cmp.Or(p.options.Limit, p.options.Memory.Size())
-	resident, err := p.options.Memory.Resident()
+	resident, limit, err := p.resident()
 	if err != nil {
 		return err
 	}
@@ -292,13 +293,29 @@ func (p *Pager) bind(first, count uint64, epoch uint32) error {
 	return nil
 }
 
+// resident is the host memory that is bound, and its limit, in bytes.
+func (p *Pager) resident() (now, limit uint64, err error) {
+	now, err = p.options.Memory.Resident()
+	return now, p.limit(), err
+}
+
+// limit of host memory in bytes.
+func (p *Pager) limit() uint64 {
+	return cmp.Or(p.options.Limit, p.options.Memory.Size()+uint64(len(p.options.Memory.Tail())))
+}
+
 // takeBack unbinds what has been free long enough.
 func (p *Pager) takeBack(policy *Policy, epoch, age uint32) error {
 	due := p.pending.due(epoch, age)
 	if !policy.Unbind || len(due) == 0 {
 		return nil
 	}
-	between := func() error { return p.read(p.now()) }
+	between := func(passed time.Duration) error {
+		if !p.pressed.Load() {
+			p.pacer.rest(passed)
+		}
+		return p.read(p.now())
+	}
 	for _, r := range due {
 		if err := p.binder.unbind(r.first, r.count, policy.Grain, epoch, age, between); err != nil {
 			return err

@@ -23,7 +23,8 @@ type Stats struct {
 	// Frames are all frames of the cell.
 	Frames uint64
 	// Bound and Unbound count frames that were bound ahead and taken back;
-	// the calls are how many host calls that took, and the times are in ns.
+	// the calls are how many host calls that took, and the times are processor
+	// time in ns.
 	Bound, Unbound         uint64
 	BindCalls, UnbindCalls uint64
 	BindNs, UnbindNs       uint64
@@ -33,8 +34,11 @@ type Stats struct {
 	Refused uint64
 	// Scans of the whole table, after the ring overflowed.
 	Scans uint64
-	// Pressure says that the host is short of memory.
+	// Pressure says that the host is short of memory, or that more than Limit is
+	// bound.
 	Pressure bool
+	// Limit of bound memory, in bytes.
+	Limit uint64
 	// Guest is the guest's own word.
 	Guest ring.GuestStats
 }
@@ -63,6 +67,6 @@ func (p *Pager) Stats() Stats {
 		BindCalls: c.bindCalls.Load(), UnbindCalls: c.unbindCalls.Load(),
 		BindNs: c.bindNs.Load(), UnbindNs: c.unbindNs.Load(),
 		Unused: c.unused.Load(), Refused: c.refused.Load(), Scans: c.scans.Load(),
-		Pressure: p.pressed.Load(), Guest: p.ring.Guest(),
+		Pressure: p.pressed.Load(), Limit: p.limit(), Guest: p.ring.Guest(),
 	}
 }

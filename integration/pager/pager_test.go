@@ -71,7 +71,8 @@ type run struct {
 func start(t *testing.T, root, policy, memory string, args ...string) *run {
 	t.Helper()
 	r := &run{t: t, name: strings.ReplaceAll(t.Name(), "/", "_")}
-	line := []string{"run", "-v", "--isolation", string(testenv.Isolation()), "--memory", memory, "--name", r.name, "--rootfs", root, "--pager", policy}
+	line := []string{"run", "-v", "--isolation", string(testenv.Isolation()), "--memory", memory, "--name", r.name, "--rootfs", root, "--pager"}
+	line = append(line, strings.Fields(policy)...)
 	if policy != "off" {
 		line = append(line, "--pager-verify", "--cold-cache")
 	}
@@ -169,6 +170,30 @@ func TestMemoryGoesBack(t *testing.T) {
 			r.wait()
 			t.Log(strings.ReplaceAll(strings.TrimSpace(r.out.String()), "\n", "; "))
 		})
+	}
+}
+
+// TestLimit: a cell that is larger than its limit runs, is not bound beyond it
+// ahead of need, and is back below it when it needs less.
+func TestLimit(t *testing.T) {
+	const limit = 128 << 20
+	root := newRoot(t, "burst")
+	r := start(t, root, "page --pager-limit 128M", "512M", "/bin/burst", "256", "2")
+	high := uint64(0)
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		if r.sample() {
+			high = max(high, r.last.Resident)
+		}
+		if high > 256<<20 && r.last.Resident < limit {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%d MiB at most, %+v", high>>20, r.last)
+		}
+	}
+	r.wait()
+	if r.last.Limit != limit || r.last.Bound*4096 > limit {
+		t.Errorf("%+v", r.last)
 	}
 }
 

@@ -19,8 +19,10 @@ import (
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/containerd/typeurl/v2"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/paracell/paracell/integration/containerd/daemon"
+	cellmetrics "github.com/paracell/paracell/protos/metrics/v1"
 )
 
 func TestTaskAPI(t *testing.T) {
@@ -241,6 +243,11 @@ func testStats(t *testing.T, h *harness) {
 	}
 	if s.Memory.UsageLimit != 64<<20 || s.Memory.Usage == 0 || s.CPU.UsageUsec == 0 || s.Pids.Current == 0 {
 		t.Errorf("%v", s)
+	}
+	var more cellmetrics.Metrics
+	must(t, proto.Unmarshal(m.Data.GetValue(), &more))
+	if c := more.Cell; c == nil || c.Bound < 16<<20 || c.Bound > c.Limit && c.Limit != 0 || c.Faults == 0 || c.GateCalls+c.RawCalls == 0 {
+		t.Errorf("figures of the cell: %v", c)
 	}
 	out, errOut, err := h.CTR(t, "", "task", "metrics", task.ID())
 	if err != nil || !strings.Contains(out, "memory.usage_in_bytes") && !strings.Contains(out, "memory.usage") {

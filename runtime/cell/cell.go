@@ -14,6 +14,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/paracell/paracell/pager"
@@ -36,6 +37,9 @@ type Cell struct {
 	choice  Choice
 	name    string
 	figures *figures.Server // nil if it could not be made
+
+	figuresMu sync.RWMutex // held while memory is looked at that Close takes away
+	closing   bool
 }
 
 // Choice is what runs the cell.
@@ -185,6 +189,9 @@ func (c *Cell) Stats() platform.Stats { return c.machine.Stats() }
 
 // Close ends the cell and releases everything.
 func (c *Cell) Close() error {
+	c.figuresMu.Lock()
+	c.closing = true
+	c.figuresMu.Unlock()
 	// Devices first: they must not touch memory that the machine gives back.
 	if c.figures != nil {
 		_ = c.figures.Close()

@@ -22,9 +22,13 @@ func newPager(spec config.Cell, m platform.Machine, fail func(error)) (*pager.Pa
 	if err != nil {
 		return nil, err
 	}
+	var prefault func(gpa, n uint64) error
+	if f, ok := m.(platform.Prefaulter); ok {
+		prefault = f.Prefault
+	}
 	return pager.New(pager.Options{
-		Memory: m.Memory(), Policy: policy, Cache: spec.ColdCache, Verify: spec.PagerVerify,
-		Fail: fail, RaiseIRQ: m.RaiseIRQ, Pressure: pager.Pressure{}.Short, Busy: new(pager.CPU).Busy,
+		Memory: m.Memory(), Policy: policy, Limit: spec.PagerLimit, Cache: spec.ColdCache, Verify: spec.PagerVerify,
+		Fail: fail, RaiseIRQ: m.RaiseIRQ, Prefault: prefault, Pressure: pager.Pressure{}.Short, Busy: new(pager.CPU).Busy,
 		Activity: func() uint64 {
 			s := m.Stats()
 			return s.GateCalls + s.RawCalls + s.Faults
@@ -41,7 +45,17 @@ func (c *Cell) Pager() (pager.Stats, bool) {
 	return c.pager.Stats(), true
 }
 
-// sample takes the figures that others see.
+// Figures are the figures that others see; false once the cell is being closed.
+func (c *Cell) Figures() (figures.Sample, bool) {
+	c.figuresMu.RLock()
+	defer c.figuresMu.RUnlock()
+	if c.closing {
+		return figures.Sample{}, false
+	}
+	return c.sample(), true
+}
+
+// sample must not be called after Close.
 func (c *Cell) sample() figures.Sample {
 	m := c.machine.Stats()
 	s := figures.Sample{
@@ -51,7 +65,7 @@ func (c *Cell) sample() figures.Sample {
 	if p, ok := c.Pager(); ok {
 		s.Policy, s.Used, s.FreeBound = p.Policy, p.Used(), c.FreeBound()
 		s.Bound, s.Unbound, s.Taken = p.Bound, p.Unbound, p.Guest.Taken
-		s.BindNs, s.UnbindNs = p.BindNs, p.UnbindNs
+		s.BindNs, s.UnbindNs, s.Limit = p.BindNs, p.UnbindNs, p.Limit
 	}
 	return s
 }

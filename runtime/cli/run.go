@@ -55,6 +55,7 @@ Flags:
                                   and in frames
                         none      nothing goes back, but figures are kept
   --cold-cache        an idle cell gives page cache back; needs a pager
+  --pager-limit SIZE  host memory that the pager keeps to    (all of the cell's)
   --pager-verify      the guest checks every frame that the pager says is zero
   -i, --interactive   the command reads the standard input of paracell
   -t, --tty           the command runs on a terminal: the one of paracell
@@ -112,6 +113,7 @@ func parseRun(args []string) (config.Cell, error) {
 	fs.StringVar(&c.Isolation, "isolation", c.Isolation, "")
 	fs.StringVar(&c.Pager, "pager", c.Pager, "")
 	fs.BoolVar(&c.ColdCache, "cold-cache", false, "")
+	fs.Var((*sizeFlag)(&c.PagerLimit), "pager-limit", "")
 	fs.BoolVar(&c.PagerVerify, "pager-verify", false, "")
 	fs.Var((*stringList)(&c.Env), "env", "")
 	fs.StringVar(&c.Cwd, "workdir", c.Cwd, "")

@@ -44,6 +44,9 @@ type Cell struct {
 	Pager string
 	// ColdCache lets an idle cell give page cache back. It needs a pager.
 	ColdCache bool
+	// PagerLimit is the host memory in bytes that the pager keeps to; 0 is all
+	// of the cell's.
+	PagerLimit uint64
 	// PagerVerify lets the guest check what the pager promises. For tests.
 	PagerVerify bool
 	// Rewriting turns system-call instructions into jumps to the gate.

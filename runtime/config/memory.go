@@ -43,8 +43,15 @@ func (s *Settings) Cell(name string, limit uint64) (Cell, error) {
 	if c.Memory, err = s.cellMemory(limit); err != nil {
 		return c, err
 	}
+	if limit != 0 {
+		// A cell may be larger than what its containers may use.
+		c.PagerLimit = min(c.Memory, withOverhead(min(limit, c.Memory), s.MemoryOverhead))
+	}
 	return c, c.Validate()
 }
+
+// withOverhead is what a cell needs for containers that use so much.
+func withOverhead(limit, overhead uint64) uint64 { return limit + overhead + limit/tableShare }
 
 // cellMemory is the guest memory of a cell.
 func (s *Settings) cellMemory(limit uint64) (uint64, error) {
@@ -58,8 +65,7 @@ func (s *Settings) cellMemory(limit uint64) (uint64, error) {
 			return 0, err
 		}
 		key = "memory_overhead"
-		memory = min(limit, host) // no sum of these is near 2^64
-		memory += s.MemoryOverhead + memory/tableShare
+		memory = withOverhead(min(limit, host), s.MemoryOverhead) // nowhere near 2^64
 		// A limit beyond the host's memory means the host's memory; the
 		// guest's tables of what it can never get would cost real memory.
 		memory = min(memory, max(host, MinMemory))

@@ -39,6 +39,8 @@ type Sample struct {
 	// use, FreeBound what is bound and free by the pager's table. Without a
 	// pager only Resident is known.
 	Resident, Used, FreeBound uint64
+	// Limit is the host memory that the pager keeps to; 0 without one.
+	Limit uint64
 	// GateCalls and RawCalls are system calls by gate and by instruction.
 	GateCalls, RawCalls, Faults uint64
 	// Bound and Unbound are frames bound ahead and taken back; Taken left the

@@ -23,6 +23,7 @@ import (
 	"github.com/paracell/paracell/runtime/bundle"
 	"github.com/paracell/paracell/runtime/cell"
 	"github.com/paracell/paracell/runtime/config"
+	"github.com/paracell/paracell/runtime/figures"
 	"github.com/paracell/paracell/shim/stdio"
 )
 
@@ -145,6 +146,9 @@ func (s *Sandbox) Ports() *stdio.Ports { return &s.ports }
 
 // Pid is the host process that stands for the cell.
 func (s *Sandbox) Pid() int { return s.cell.Pid() }
+
+// Figures of the cell; false when it is being closed.
+func (s *Sandbox) Figures() (figures.Sample, bool) { return s.cell.Figures() }
 
 // Ended is closed when the cell has ended; Why then says why.
 func (s *Sandbox) Ended() <-chan struct{} { return s.ended }

@@ -17,6 +17,7 @@ import (
 	agent "github.com/paracell/paracell/protos/agent/v1"
 	"github.com/paracell/paracell/runtime/bundle"
 	"github.com/paracell/paracell/runtime/config"
+	"github.com/paracell/paracell/runtime/figures"
 	"github.com/paracell/paracell/shim/sandbox"
 	"github.com/paracell/paracell/shim/stdio"
 )
@@ -42,6 +43,8 @@ type Box interface {
 	Connect(ctx context.Context) error
 	// Pid is the host process that stands for the cell.
 	Pid() int
+	// Figures are what the cell uses; false when it has ended.
+	Figures() (figures.Sample, bool)
 	// Ended is closed when the cell has ended; Why then says why.
 	Ended() <-chan struct{}
 	Why() error

@@ -28,6 +28,7 @@ import (
 	agent "github.com/paracell/paracell/protos/agent/v1"
 	"github.com/paracell/paracell/runtime/bundle"
 	"github.com/paracell/paracell/runtime/config"
+	"github.com/paracell/paracell/runtime/figures"
 	"github.com/paracell/paracell/shim/stdio"
 )
 
@@ -60,7 +61,10 @@ func (b *fakeBox) Connect(context.Context) error       { return nil }
 func (b *fakeBox) Hold(context.Context, string, *agent.PodRequest) error {
 	return nil
 }
-func (b *fakeBox) Pid() int               { return 4711 }
+func (b *fakeBox) Pid() int { return 4711 }
+func (b *fakeBox) Figures() (figures.Sample, bool) {
+	return figures.Sample{Policy: "page", Resident: 11 << 20, Used: 10 << 20, Bound: 7, Unbound: 6, Faults: 5}, true
+}
 func (b *fakeBox) Ended() <-chan struct{} { return b.ended }
 func (b *fakeBox) Why() error             { return errors.New("it broke") }
 func (b *fakeBox) Close()                 { b.once.Do(func() { close(b.ended) }) }

@@ -3,11 +3,16 @@
 package task
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 
 	"github.com/containerd/cgroups/v3/cgroup2/stats"
 	"github.com/containerd/containerd/api/types/runc/options"
+	"google.golang.org/protobuf/proto"
+
+	cellmetrics "github.com/paracell/paracell/protos/metrics/v1"
+	"github.com/paracell/paracell/runtime/figures"
 )
 
 // execDetails is how clients recognise added processes.
@@ -37,6 +42,21 @@ func metrics(files map[string]string) *stats.Metrics {
 		},
 		Pids: &stats.PidsStat{Current: number(files["pids.current"]), Limit: number(files["pids.max"])},
 	}
+}
+
+// addCell adds the figures of the cell, as a field that control groups do not
+// have: see the package of cellmetrics.
+func addCell(m *stats.Metrics, f *figures.Sample) error {
+	b, err := proto.Marshal(&cellmetrics.Metrics{Cell: &cellmetrics.Cell{
+		Policy: f.Policy, Bound: f.Resident, Used: f.Used, FreeBound: f.FreeBound, Waste: f.Waste(), Limit: f.Limit,
+		BoundFrames: f.Bound, UnboundFrames: f.Unbound, BindNs: f.BindNs, UnbindNs: f.UnbindNs, TakenFrames: f.Taken,
+		GateCalls: f.GateCalls, RawCalls: f.RawCalls, Faults: f.Faults,
+	}})
+	if err != nil {
+		return fmt.Errorf("figures of the cell: %w", err)
+	}
+	m.ProtoReflect().SetUnknown(b)
+	return nil
 }
 
 // number reads a file with one number; "max" is the largest.

@@ -3,13 +3,17 @@
 package task
 
 import (
+	"errors"
 	"math"
 	"testing"
 	"time"
 
+	"github.com/containerd/cgroups/v3/cgroup2/stats"
 	"google.golang.org/protobuf/proto"
 
 	agent "github.com/paracell/paracell/protos/agent/v1"
+	cellmetrics "github.com/paracell/paracell/protos/metrics/v1"
+	"github.com/paracell/paracell/runtime/figures"
 )
 
 func TestMetrics(t *testing.T) {
@@ -20,6 +24,29 @@ func TestMetrics(t *testing.T) {
 	if m.CPU.UsageUsec != 10 || m.Memory.Usage != 4096 || m.Memory.UsageLimit != math.MaxUint64 || m.Memory.File != 200 ||
 		m.MemoryEvents.OomKill != 2 || m.Pids.Current != 3 || m.Pids.Limit != 0 {
 		t.Errorf("%v", m)
+	}
+}
+
+// TestCellMetrics: those who do not know the figures of the cell read the rest,
+// and those who do read both from the same bytes.
+func TestCellMetrics(t *testing.T) {
+	m := metrics(map[string]string{"memory.current": "4096\n"})
+	if err := addCell(m, &figures.Sample{Policy: "page", Resident: 110, Used: 100, Limit: 200, Bound: 7, Unbound: 6, Faults: 5}); err != nil {
+		t.Fatal(err)
+	}
+	b, err := proto.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var plain stats.Metrics
+	var more cellmetrics.Metrics
+	if err := errors.Join(proto.Unmarshal(b, &plain), proto.Unmarshal(b, &more)); err != nil {
+		t.Fatal(err)
+	}
+	c := more.GetCell()
+	if plain.Memory.Usage != 4096 || c.GetPolicy() != "page" || c.Bound != 110 || c.Used != 100 || c.Limit != 200 ||
+		c.Waste < 0.099 || c.Waste > 0.101 || c.BoundFrames != 7 || c.UnboundFrames != 6 || c.Faults != 5 {
+		t.Errorf("%v, %v", &plain, c)
 	}
 }
 

@@ -96,7 +96,13 @@ func (s *service) stats(ctx context.Context, r *api.StatsRequest) (*api.StatsRes
 	if len(got.Files) == 0 {
 		return nil, fmt.Errorf("container %s has no control group any more: %w", r.ID, errdefs.ErrNotFound)
 	}
-	stats, err := typeurl.MarshalAnyToProto(metrics(got.Files))
+	m := metrics(got.Files)
+	if f, ok := c.box.Figures(); ok {
+		if err := addCell(m, &f); err != nil {
+			return nil, err
+		}
+	}
+	stats, err := typeurl.MarshalAnyToProto(m)
 	return &api.StatsResponse{Stats: stats}, err
 }
 

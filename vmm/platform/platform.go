@@ -117,6 +117,15 @@ type Machine interface {
 	Close() error
 }
 
+// Prefaulter is a Machine with tables of its own for guest memory, which it can
+// fill before the guest touches it (KVM_PRE_FAULT_MEMORY).
+type Prefaulter interface {
+	// Prefault is called when host memory has been provided for [gpa, gpa+n),
+	// multiples of 4096, from any goroutine until Close. It is a hint: where
+	// the host cannot do it, it returns nil and the guest's touch does the work.
+	Prefault(gpa, n uint64) error
+}
+
 // Isolation is what separates the guest's user from the guest's kernel. The
 // boundary between the guest and the host never depends on it.
 type Isolation string
