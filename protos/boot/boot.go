@@ -16,10 +16,11 @@ import (
 const (
 	// Dir belongs to ParaCell; nothing of the user's is in it.
 	Dir = ".paracell"
-	// InitPath is PID 1.
+	// InitPath is PID 1 of a cell with one command.
 	InitPath = Dir + "/init"
-	// CrunPath is what the agent makes containers with.
-	CrunPath = Dir + "/crun"
+	// HostDir is where the guest's kernel mounts the file system that its
+	// parameter paracell.programs names.
+	HostDir = Dir + "/host"
 	// SpecPath holds a Spec in JSON.
 	SpecPath = Dir + "/spec.json"
 	// ExitCodePath is the sysctl that takes the exit status (0 to 255) with

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	agent "github.com/paracell/paracell/protos/agent/v1"
 )
 
 // File names of the assets.
@@ -15,8 +17,8 @@ const (
 	Kernel = "paracell-kernel"
 	Init   = "paracell-init"
 	// Agent is PID 1 of a cell with containers, Crun makes them for it.
-	Agent = "paracell-agent"
-	Crun  = "paracell-crun"
+	Agent = agent.AgentProgram
+	Crun  = agent.CrunProgram
 	// Shim is started by containerd.
 	Shim = "containerd-shim-paracell-v2"
 )

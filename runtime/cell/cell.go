@@ -13,11 +13,14 @@ import (
 	"io"
 	"net"
 	"os"
+	"path"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
 
 	"github.com/paracell/paracell/pager"
+	agent "github.com/paracell/paracell/protos/agent/v1"
 	"github.com/paracell/paracell/protos/boot"
 	"github.com/paracell/paracell/runtime/assets"
 	"github.com/paracell/paracell/runtime/config"
@@ -209,7 +212,11 @@ func kernelCmdline(spec config.Cell) string {
 		"dummy.numdummies=0",                   // a new network has no interface but lo
 		"sysctl.vm.compaction_proactiveness=0", // an idle cell has nothing to wake for
 	}
-	if spec.Initramfs == "" {
+	switch {
+	case spec.Agent:
+		args = append(args, "paracell.programs="+agent.TagRoots,
+			"rdinit=/"+path.Join(boot.HostDir, agent.Programs, agent.AgentProgram))
+	case spec.Initramfs == "":
 		args = append(args, "rdinit=/"+boot.InitPath)
 	}
 	if !spec.Verbose {
@@ -227,7 +234,7 @@ type image interface {
 func rootImage(spec config.Cell) (image, error) {
 	switch {
 	case spec.Agent:
-		return packAgent()
+		return packConsole()
 	case spec.Initramfs != "":
 		return openImage(spec.Initramfs)
 	}
@@ -297,25 +304,23 @@ func packRoot(spec config.Cell) (_ image, err error) {
 	return a, nil
 }
 
-// packAgent packs the agent and what it runs.
-func packAgent() (_ image, err error) {
-	agent, err := assets.Find(assets.Agent, "")
-	if err != nil {
-		return nil, err
-	}
-	crun, err := assets.Find(assets.Crun, "")
-	if err != nil {
-		return nil, err
-	}
+// packConsole packs what the first process needs before it has mounted anything.
+func packConsole() (image, error) {
 	a := &initramfs.Archive{}
-	err = errors.Join(
-		a.AddHostFile(boot.InitPath, 0o755, agent),
-		a.AddHostFile(boot.CrunPath, 0o755, crun),
-		a.AddCharDevice("dev/console", 0o600, 5, 1),
-	)
-	if err != nil {
-		a.Close()
+	if err := a.AddCharDevice("dev/console", 0o600, 5, 1); err != nil {
 		return nil, err
 	}
 	return a, nil
+}
+
+// programs is the directory with the agent and what it makes containers with.
+func programs() (passthrough.Share, error) {
+	path, err := assets.Find(assets.Agent, "")
+	if err != nil {
+		return passthrough.Share{}, err
+	}
+	if _, err := assets.Find(assets.Crun, ""); err != nil {
+		return passthrough.Share{}, err
+	}
+	return passthrough.Share{Dir: filepath.Dir(path), ReadOnly: true, Keep: true}, nil
 }

@@ -80,7 +80,11 @@ func newDevices(spec config.Cell, stdio IO) (*devices, error) {
 		d.spare = maxNICs
 		d.roots = passthrough.NewShares(passthrough.Options{Exclusive: true})
 		d.volumes = passthrough.NewShares(passthrough.Options{Timeout: volumeTimeout})
-		err = errors.Join(d.addFS(agent.TagRoots, d.roots), d.addFS(agent.TagVolumes, d.volumes))
+		var share passthrough.Share
+		if share, err = programs(); err == nil {
+			err = d.roots.AddShare(agent.Programs, share)
+		}
+		err = errors.Join(err, d.addFS(agent.TagRoots, d.roots), d.addFS(agent.TagVolumes, d.volumes))
 	case spec.Rootfs != "" && !spec.CopyRootfs:
 		var fs *passthrough.FS
 		fs, err = passthrough.New(

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path"
 	"sync"
 
 	"github.com/containerd/ttrpc"
@@ -22,7 +23,6 @@ import (
 	"github.com/paracell/paracell/agent/signals"
 	"github.com/paracell/paracell/agent/vsock"
 	agent "github.com/paracell/paracell/protos/agent/v1"
-	"github.com/paracell/paracell/protos/boot"
 )
 
 // Main does not return.
@@ -61,7 +61,7 @@ func run() error {
 		Reaper:   reaper.New(),
 		Dial:     dial,
 		PowerOff: guest.PowerOff,
-		Runtime:  "/" + boot.CrunPath,
+		Runtime:  path.Join(guest.RootsDir, agent.Programs, agent.CrunProgram),
 		RunDir:   guest.RunDir,
 		RootsDir: guest.RootsDir,
 		Cgroups:  guest.Cgroups,

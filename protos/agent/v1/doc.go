@@ -16,6 +16,11 @@ const FirstStreamPort = 2048
 const (
 	// TagRoots has a directory per container that holds its root.
 	TagRoots = "roots"
+	// Programs in it has the agent and what it makes containers with, by these
+	// names. No container has such a name.
+	Programs     = ".programs"
+	AgentProgram = "paracell-agent"
+	CrunProgram  = "paracell-crun"
 	// TagVolumes has an entry per mount of host files.
 	TagVolumes = "volumes"
 	// VolumesDir is where the agent mounts TagVolumes.

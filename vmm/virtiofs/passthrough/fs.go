@@ -92,6 +92,7 @@ type FS struct {
 type share struct {
 	name     string
 	readOnly bool
+	keep     bool
 	root     *inode
 }
 
@@ -101,6 +102,9 @@ type Share struct {
 	Dir string
 	// ReadOnly refuses every change with EROFS.
 	ReadOnly bool
+	// Keep keeps what has been read open while the client knows it, so that
+	// the host may put other files in the place of these. For few files.
+	Keep bool
 }
 
 // New serves one directory as the root.
@@ -166,7 +170,7 @@ func (fs *FS) open(name string, s Share) (*share, error) {
 	if err != nil {
 		return nil, fmt.Errorf("shared directory %s: %w", s.Dir, err)
 	}
-	sh := &share{name: name, readOnly: s.ReadOnly}
+	sh := &share{name: name, readOnly: s.ReadOnly, keep: s.Keep}
 	var st unix.Statx_t
 	if err := statFD(fd, &st); err != nil {
 		unix.Close(fd)

@@ -143,7 +143,10 @@ func (fs *FS) intern(parent *inode, name string, st *unix.Statx_t) *inode {
 		if root := parent.share.root; root.key == k {
 			n = root
 		} else {
-			n = &inode{share: parent.share, key: k, kind: uint32(st.Mode) & unix.S_IFMT}
+			n = &inode{
+				share: parent.share, key: k, kind: uint32(st.Mode) & unix.S_IFMT,
+				pinned: parent.share.keep,
+			}
 			fs.addLocked(n)
 		}
 	}
