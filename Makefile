@@ -3,7 +3,8 @@
 # make run      the whole thing: installs what is missing, builds, starts a private containerd and runs a container in a
 #               cell; IMAGE (default: debian) is one of integration/images, CMD a shell command
 # make test     installs what is missing, builds, checks and runs all tests that this machine can run
-# make test-kvm the part of it that runs platform kvm with protection keys, in an emulated machine (qemu-system-x86)
+# make test-kvm the part of it that runs platform kvm with protection keys, in an emulated machine: conformance, monitor,
+#               attacks, and containers through containerd
 # make build    everything a user needs, in bin/
 # make install  puts it into $(DESTDIR)$(PREFIX)
 # make kernel   the guest kernel (kernel/build/build.sh, cached by its inputs)
@@ -56,8 +57,11 @@ run:
 	@$(GO) run $(GOFLAGS) ./integration/demo
 
 # Platform kvm where protection keys work in virtual machines: in an emulated one.
-test-kvm: go
-	$(GO) test -count=1 -timeout 30m -v -run 'EmulatedSuite/kvm|KVMContainers' ./integration/emulated
+EMULATED_KVM := TestEmulatedSuite/kvm|TestKVMContainers
+test-kvm:
+	@deploy/setup.sh test
+	$(MAKE) --no-print-directory go crun kernel
+	$(GO) test -count=1 -timeout 30m -v -run '$(EMULATED_KVM)' ./integration/emulated
 
 # What is quick comes first. One package after the other: tests share the machine.
 test:
@@ -66,7 +70,8 @@ test:
 	$(MAKE) --no-print-directory lint
 	$(MAKE) --no-print-directory crun
 	$(MAKE) --no-print-directory kernel
-	$(GO) test -count=1 -p 1 -timeout 60m ./...
+	$(GO) test -count=1 -p 1 -timeout 60m -skip '$(EMULATED_KVM)' ./...
+	$(MAKE) --no-print-directory test-kvm
 
 PREFIX ?= /usr/local
 # The shim finds the rest beside itself, so all of it goes into one folder, and
