@@ -13,6 +13,7 @@ import (
 	"github.com/paracell/paracell/vmm/platform"
 	"github.com/paracell/paracell/vmm/platform/platformtest"
 	"github.com/paracell/paracell/xgate/abi"
+	monitor "github.com/paracell/paracell/xgate/monitor/kvm"
 )
 
 // Places of vmm/kvm/layout.go and of the monitor, as a guest kernel finds them.
@@ -121,6 +122,78 @@ func TestBrokenRing0(t *testing.T) {
 	})
 }
 
+// takeRing0 makes ring 0 run the code that follows: the frame by which every event
+// goes on in ring 3 is data that the kernel can write. Nothing in ring 0 is there
+// to be defended against the kernel; the virtual machine holds both.
+func takeRing0(t *testing.T) *platformtest.Guest {
+	t.Helper()
+	m, err := monitor.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := func(symbol string) uint64 {
+		v, err := m.Symbol(symbol)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	frame := aliasVA + at("entry_frame") - at("__ring0_data")
+	build := func(code uint64) *platformtest.Guest {
+		return kernel().
+			Store(frame, code).   // instruction pointer
+			Store(frame+8, 0x10). // ring 0
+			Store(frame+16, 2).   // interrupts off
+			Store(frame+24, stackInScratch).
+			Store(frame+32, 0x18).
+			Raw(0x0f, 0x0b) // ud2
+	}
+	return build(platformtest.TextBase + uint64(build(0).Len()))
+}
+
+// stackInScratch is zeroed memory with some room on both sides.
+const stackInScratch = abi.PhysBase + platformtest.ScratchGPA + 0x8000
+
+// TestRing0 runs hostile code in ring 0: whatever leaves the virtual machine ends
+// the cell and says why.
+func TestRing0(t *testing.T) {
+	modes(t, func(t *testing.T, p platform.Platform, mode platform.Isolation) {
+		for _, c := range []struct {
+			name string
+			code []byte
+			want string // part of the message; "": the cell may have to be ended
+		}{
+			{"halt, interrupts off", []byte{0xf4}, "halted"},
+			{"halt, interrupts on", []byte{0xfb, 0xf4}, "halted"},
+			{"write to a port", []byte{0xe6, 0x80}, "I/O port 0x80"},
+			{"read of a port", []byte{0xe4, 0x60}, "I/O port 0x60"},
+			{"words to a port", []byte{0x66, 0xba, 0xf8, 0x03, 0x66, 0xef}, "I/O port 0x3f8"},
+			{"a string to a port", []byte{0x66, 0xba, 0xf8, 0x03, 0x48, 0x89, 0xe6, 0xb9, 9, 0, 0, 0, 0xf3, 0x6e}, "I/O port 0x3f8"},
+			{"system management", []byte{0xe6, 0xb2}, "I/O port 0xb2"},
+			{"no interrupt table", []byte{0x0f, 0x01, 0x1c, 0x24, 0x0f, 0x0b}, "triple fault"},  // lidt (%rsp); ud2
+			{"no page table", []byte{0x31, 0xc0, 0x0f, 0x22, 0xd8, 0x0f, 0x0b}, "triple fault"}, // mov $0, %cr3
+			{"hypercall", []byte{0xb8, 1, 0, 0, 0, 0x0f, 0x01, 0xc1}, ""},                       // vmcall: an error, or an exception
+			{"loop, interrupts off", []byte{0xfa, 0xeb, 0xfe}, ""},
+			{"loop of exceptions", []byte{0x0f, 0x0b}, ""}, // its handler is itself
+		} {
+			wait := 10 * time.Second
+			if c.want == "" {
+				wait = 200 * time.Millisecond
+			}
+			x := runKernel(t, p, mode, takeRing0(t).Raw(c.code...).Raw(0xfa, 0xeb, 0xfe), wait)
+			switch {
+			case c.want == "" && (x == nil || !x.OK()):
+			case x == nil:
+				t.Errorf("%s: the cell did not end", c.name)
+			case x.OK() || !strings.Contains(x.Message, c.want):
+				t.Errorf("%s: %+v; %q is expected", c.name, *x, c.want)
+			default:
+				t.Logf("%s: %s", c.name, x.Message)
+			}
+		}
+	})
+}
+
 // TestRandomKernels runs kernels of random instructions, with the addresses that
 // hurt in their registers. Nothing is expected of them but that they end, or can
 // be ended.
@@ -134,8 +207,11 @@ func TestRandomKernels(t *testing.T) {
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	places := []uint64{aliasVA, aliasVA + 0x3e0, doorbellVA, poolVA, poolVA + 4096, vcpuGS, abi.MonitorBase, abi.PhysBase, abi.MonitorBase + abi.EntryEnter, 0, ^uint64(0)}
-	for range rounds {
+	for n := range rounds {
 		g := kernel()
+		if n%2 == 0 {
+			g = takeRing0(t)
+		}
 		for _, r := range []platformtest.Reg{platformtest.RAX, platformtest.RCX, platformtest.RDX, platformtest.RBX, platformtest.RSI, platformtest.RDI} {
 			g.SetReg(r, places[random.IntN(len(places))]+8*uint64(random.IntN(64)))
 		}

@@ -121,6 +121,14 @@ type kvmDeviceAttr struct {
 	addr  uint64
 }
 
+type kvmPreFaultMemory struct {
+	_       structs.HostLayout
+	gpa     uint64
+	size    uint64
+	flags   uint64
+	padding [5]uint64
+}
+
 // kvmRun is the head of the area that a vCPU shares with us; KVM writes it.
 type kvmRun struct {
 	_                      structs.HostLayout
@@ -150,6 +158,7 @@ const (
 	_ = -(unsafe.Sizeof(kvmInterrupt{}) ^ 4)
 	_ = -(unsafe.Sizeof(kvmIoeventfd{}) ^ 64)
 	_ = -(unsafe.Sizeof(kvmDeviceAttr{}) ^ 24)
+	_ = -(unsafe.Sizeof(kvmPreFaultMemory{}) ^ 64)
 	_ = -(unsafe.Offsetof(kvmRun{}.exitReason) ^ 8)
 	_ = -(unsafe.Offsetof(kvmRun{}.exit) ^ 32)
 )
@@ -179,10 +188,12 @@ const (
 	kvmSetCPUID2       = ioWrite | 8<<16 | 0xae90
 	kvmSetXcrs         = ioWrite | 392<<16 | 0xaea7
 	kvmSetDeviceAttr   = ioWrite | 24<<16 | 0xaee1
+	kvmPreFault        = ioRead | ioWrite | 64<<16 | 0xaed5
 	kvmAPIVersion      = 12
 	capIoeventfd       = 36
 	capXcrs            = 56
 	capImmediateExit   = 136
+	capPreFaultMemory  = 236
 	vcpuTSCCtrl        = 0
 	vcpuTSCOffset      = 0
 )

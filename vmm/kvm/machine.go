@@ -30,12 +30,13 @@ type machine struct {
 	cfg       platform.Config
 	isolation uint32
 
-	op      sync.Mutex
-	started bool // Start was called
-	closed  bool // Close was called
-	memory  *memory.Memory
-	guest   *guest
-	vm      *vm // nil before Start and after Close
+	op       sync.Mutex
+	started  bool // Start was called
+	closed   bool // Close was called
+	memory   *memory.Memory
+	guest    *guest
+	vm       *vm // nil before Start and after Close
+	prefault prefaulter
 
 	mu      sync.RWMutex
 	control *abi.Control // nil after Close
@@ -373,7 +374,7 @@ func (m *machine) Close() error {
 	m.control = nil
 	var err error
 	if m.vm != nil {
-		err = m.vm.close()
+		err = errors.Join(m.prefault.close(), m.vm.close())
 	}
 	return errors.Join(err, m.guest.close(), m.memory.Close())
 }

@@ -125,6 +125,9 @@ func (g *Guest) Again() *Guest {
 	return g
 }
 
+// Len is the size of what has been written so far, in bytes.
+func (g *Guest) Len() int { return len(g.code) }
+
 // Image is the ELF file of the guest.
 func (g *Guest) Image() io.ReaderAt {
 	const headers = 64 + 56
