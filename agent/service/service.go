@@ -239,6 +239,10 @@ func (s *Service) writeBundle(c *container, r *agent.CreateRequest) (*specs.Proc
 	if spec.Root == nil || spec.Linux == nil || spec.Process == nil {
 		return nil, fmt.Errorf("specification without root, process or linux: %w", errdefs.ErrInvalidArgument)
 	}
+	if want := r.Stdio.GetTerminal(); want != spec.Process.Terminal {
+		return nil, fmt.Errorf("process.terminal is %t and terminal of the request %t, make them agree: %w",
+			spec.Process.Terminal, want, errdefs.ErrInvalidArgument)
+	}
 	if err := errors.Join(s.joinPod(spec.Linux), setSysctls(spec.Linux, "/proc")); err != nil {
 		return nil, err
 	}
@@ -404,6 +408,9 @@ func (s *Service) exec(r *agent.ExecRequest) error {
 	if err := json.Unmarshal(r.Process, &spec); err != nil {
 		return fmt.Errorf("process %s: %w: %w", r.Exec, errdefs.ErrInvalidArgument, err)
 	}
+	// Clients add processes to a copy of the container's, and say here what is
+	// different: crun would send no terminal, and be waited for.
+	spec.Terminal = r.Stdio.GetTerminal()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.execs[r.Exec] != nil {

@@ -98,7 +98,7 @@ func (r *rig) host(port uint32) *net.UnixConn {
 func (r *rig) create(id string, terminal bool, args ...string) error {
 	r.t.Helper()
 	spec, err := json.Marshal(specs.Spec{
-		Version: "1.0.2", Root: &specs.Root{Path: "x"}, Linux: &specs.Linux{}, Process: &specs.Process{Args: args, Cwd: "/"},
+		Version: "1.0.2", Root: &specs.Root{Path: "x"}, Linux: &specs.Linux{}, Process: &specs.Process{Args: args, Cwd: "/", Terminal: terminal},
 	})
 	if err != nil {
 		r.t.Fatal(err)

@@ -321,6 +321,16 @@ func TestSpec(t *testing.T) {
 		s.Process.Args = script(commands)
 		compare(t, run(t, d, "limits", s), commands)
 	})
+	t.Run("annotations", func(t *testing.T) {
+		for value, want := range map[string]string{"true": "rewrite on\n", "false": "rewrite off\n"} {
+			s := base(root(t))
+			s.Annotations = map[string]string{"io.paracell.rewriting": value}
+			s.Process.Args = []string{"grep", "rewrite [a-z]*$", "/proc/paracell/calls"}
+			if r := run(t, d, "annotations", s); r.status != 0 || r.out != want {
+				t.Errorf("rewriting %s: %+v", value, r)
+			}
+		}
+	})
 	t.Run("memory is enforced", func(t *testing.T) {
 		s := base(root(t))
 		s.Linux.Resources.Memory = &specs.LinuxMemory{Limit: pointer(int64(32 << 20))}

@@ -46,6 +46,38 @@ func TestTerminals(t *testing.T) {
 	}
 }
 
+// TestTerminalOfRequest: for an added process the request decides, whatever its
+// specification says; for the first one they have to agree.
+func TestTerminalOfRequest(t *testing.T) {
+	h := start(t, daemon.Options{})
+	task := h.running(t)
+	for _, terminal := range []bool{true, false} {
+		var out buffer
+		var opts []cio.Opt
+		if terminal {
+			opts = append(opts, cio.WithTerminal)
+		}
+		spec := processSpec("/bin/sh", "-c", "test -t 0; echo $?")
+		spec.Terminal = !terminal
+		p, err := task.Exec(h.ctx, fmt.Sprint("terminal-", terminal), spec, h.streams(nil, &out, nil, opts...))
+		must(t, err)
+		exit, err := p.Wait(h.ctx)
+		must(t, err)
+		must(t, p.Start(h.ctx))
+		if code := status(t, exit); code != 0 {
+			t.Errorf("status %d", code)
+		}
+		_, err = p.Delete(h.ctx)
+		must(t, err)
+		if got, want := strings.TrimSpace(out.String()), map[bool]string{true: "0", false: "1"}[terminal]; got != want {
+			t.Errorf("terminal %t: %q, want %q", terminal, got, want)
+		}
+	}
+	if _, err := h.container(t, command("true"), oci.WithTTY).NewTask(h.ctx, cio.NullIO); err == nil || !strings.Contains(err.Error(), "process.terminal is true") {
+		t.Errorf("a terminal that the request does not have: %v", err)
+	}
+}
+
 // TestSignalsToTheAgent: one that comes to the agent is not the end of the cell.
 func TestSignalsToTheAgent(t *testing.T) {
 	h := start(t, daemon.Options{})

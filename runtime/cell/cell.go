@@ -219,6 +219,9 @@ func kernelCmdline(spec config.Cell) string {
 	case spec.Initramfs == "":
 		args = append(args, "rdinit=/"+boot.InitPath)
 	}
+	if !spec.Rewriting {
+		args = append(args, "paracell.rewrite=off")
+	}
 	if !spec.Verbose {
 		args = append(args, "quiet", "loglevel=0")
 	}

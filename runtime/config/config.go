@@ -82,7 +82,7 @@ type Cell struct {
 // Default is a cell with all defaults and neither a root nor a command.
 func Default() Cell {
 	return Cell{
-		Name: "cell", Memory: DefaultMemory, Vcpus: 1, Platform: "auto", Isolation: DefaultIsolation, Pager: "off",
+		Name: "cell", Memory: DefaultMemory, Vcpus: 1, Platform: "auto", Isolation: DefaultIsolation, Pager: "off", Rewriting: true,
 		Cwd: DefaultCwd, Hostname: "cell",
 	}
 }

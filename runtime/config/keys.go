@@ -81,15 +81,6 @@ type value struct {
 	list []string
 }
 
-// built are the values that this build can carry out, of keys that know more.
-// A value that is known and not built is refused with these.
-var built = map[string][]string{
-	"platform":  {"auto", "process", "kvm"},
-	"isolation": {"auto", "mpk", "pagetable", "none"},
-	"pager":     {"off", "page", "huge", "report", "report4k", "none"},
-	"rewriting": {"false"},
-}
-
 // maxVcpus is the largest number of vCPUs that this build can run.
 const maxVcpus = 1
 
@@ -236,9 +227,6 @@ func choice(name, help string, honour Honour, field func(*Settings) *string, val
 			if !slices.Contains(values, v.text) {
 				return fmt.Errorf("%q: one of %s is needed", v.text, strings.Join(values, ", "))
 			}
-			if err := available(name, v.text); err != nil {
-				return err
-			}
 			*field(s) = v.text
 			return nil
 		},
@@ -252,9 +240,6 @@ func boolean(name, help string, honour Honour, field func(*Settings) *bool) Key 
 		set: func(s *Settings, v value) error {
 			if v.text != "true" && v.text != "false" {
 				return fmt.Errorf("%q: true or false is needed", v.text)
-			}
-			if err := available(name, v.text); err != nil {
-				return err
 			}
 			*field(s) = v.text == "true"
 			return nil
@@ -279,13 +264,4 @@ func size(name, help string, honour Honour, field func(*Settings) *uint64) Key {
 		},
 		get: func(s *Settings) value { return value{text: FormatSize(*field(s))} },
 	}
-}
-
-// available refuses a value that this build cannot carry out.
-func available(name, text string) error {
-	can, ok := built[name]
-	if !ok || slices.Contains(can, text) {
-		return nil
-	}
-	return fmt.Errorf("%q is not available in this build: use %s", text, strings.Join(can, " or "))
 }
