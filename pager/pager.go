@@ -83,6 +83,9 @@ const (
 	epochUnit = time.Millisecond
 	// tick is how often freed frames are looked at while there are some.
 	tick = 5 * time.Millisecond
+	// collectTime is how long due frames wait for more of them: fewer host
+	// calls for the same memory.
+	collectTime = 15 * time.Millisecond
 	// slowTick is how often idleness and pressure are looked at.
 	slowTick = time.Second
 	// idleTick is slowTick for cells that give cache back when they are idle.
@@ -223,8 +226,14 @@ func (p *Pager) round() (time.Duration, error) {
 	case policy.BurstDelay != 0 && p.pending.frames > burstFrames:
 		age = min(age, uint32(policy.BurstDelay/epochUnit))
 	}
-	if err := p.takeBack(policy, epoch, age); err != nil {
-		return 0, err
+	collect := uint32(collectTime / epochUnit)
+	if age < uint32(policy.Delay/epochUnit) {
+		collect = 0
+	}
+	if p.pending.waits(epoch, age+collect) {
+		if err := p.takeBack(policy, epoch, age); err != nil {
+			return 0, err
+		}
 	}
 	slow := p.cache.round()
 	if p.pending.empty() {
@@ -386,6 +395,11 @@ func (q *queue) add(first, count uint64, at uint32) {
 	}
 	q.spans = append(q.spans, span{first, count, at})
 	q.frames += count
+}
+
+// waits says whether something is at least age old.
+func (q *queue) waits(epoch, age uint32) bool {
+	return len(q.spans) > 0 && epoch-q.spans[0].at >= age
 }
 
 // due takes out what is at least age old, in the order of memory, neighbours

@@ -41,7 +41,7 @@ const hugeGrain = 512
 // delay is a compromise: free memory is back on the host within 100 ms, and what
 // is freed between two processes of a build is mostly used again before.
 const (
-	delay      = 80 * time.Millisecond
+	delay      = 75 * time.Millisecond
 	burstDelay = 20 * time.Millisecond
 )
 

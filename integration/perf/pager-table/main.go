@@ -39,6 +39,7 @@ type table struct {
 	rounds    int
 	out       string
 	repo      string
+	policies  []string
 	text      io.Writer // tables
 }
 
@@ -58,7 +59,9 @@ func run() error {
 	flag.IntVar(&t.rounds, "rounds", 5, "rounds of each comparison")
 	flag.StringVar(&t.isolation, "isolation", "auto", "isolation of the cells")
 	flag.StringVar(&t.out, "out", "build/pager", "folder for series and drawings")
+	policies := flag.String("policies", "none,report,report4k,huge,page,page+cold", "policies of the part elastic")
 	flag.Parse()
+	t.policies = strings.Split(*policies, ",")
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	t.ctx = ctx
@@ -100,6 +103,7 @@ type result struct {
 	out     string
 	samples []figures.Sample
 	took    time.Duration
+	cpu     time.Duration // of all processes of the cell
 }
 
 // cell runs a command in a cell whose root is the host's, with a sample every
@@ -114,7 +118,13 @@ func (t *table) cell(policy, memory string, interval time.Duration, script strin
 		"run", fmt.Sprintf("--cold-cache=%t", cold), "--isolation", t.isolation, "--pager", policy, "--memory", memory, "--name", name, "--rootfs", "/", "--read-only",
 		"--env", "HOME=/tmp", "--env", "PATH=" + os.Getenv("PATH"), "--", "/bin/sh", "-c", prepare, script,
 	}
-	cmd := exec.CommandContext(t.ctx, "bin/paracell", append(line, args...)...)
+	group, err := openAccount()
+	if err != nil {
+		return nil, err
+	}
+	defer group.close()
+	line = group.wrap(append(append([]string{"bin/paracell"}, line...), args...)...)
+	cmd := exec.CommandContext(t.ctx, line[0], line[1:]...)
 	var out, errOut bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errOut
 	began := time.Now()
@@ -127,6 +137,7 @@ func (t *table) cell(policy, memory string, interval time.Duration, script strin
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	r := &result{}
+	var cpuErr error
 	w := figures.WatchProcess(figures.Dir, cmd.Process.Pid)
 	defer w.Close()
 	ticker := time.NewTicker(interval)
@@ -135,6 +146,9 @@ func (t *table) cell(policy, memory string, interval time.Duration, script strin
 		select {
 		case err := <-ended:
 			r.took, r.out = time.Since(began), out.String()
+			if r.cpu, cpuErr = group.used(); err == nil {
+				err = cpuErr
+			}
 			if err != nil {
 				return nil, fmt.Errorf("cell with pager %s: %w\n%s%s", policy, err, out.Bytes(), errOut.Bytes())
 			}
@@ -264,11 +278,10 @@ type footprint struct {
 
 func (t *table) elastic() error {
 	t.printf("## Bursts of an agent: clone, grep, python, node, gcc, pauses\n\nCell of 2 GiB; medians; waste = (bound - used) / used.\n")
-	policies := []string{"none", "report", "report4k", "huge", "page", "page+cold"}
 	all := map[string][]footprint{}
-	lines := &figures.Plot{Title: "Host memory of a cell under six policies", XLabel: "seconds", YLabel: "MiB"}
+	lines := &figures.Plot{Title: "Host memory of a cell", XLabel: "seconds", YLabel: "MiB"}
 	for round := range t.rounds {
-		for _, policy := range policies {
+		for _, policy := range t.policies {
 			r, err := t.cell(policy, "2G", 10*time.Millisecond, fmt.Sprintf(work, t.repo))
 			if err != nil {
 				return err
@@ -314,7 +327,7 @@ func (t *table) elastic() error {
 	}
 	gibMin := func(f footprint) float64 { return f.gibMin }
 	huge := get("huge", gibMin)
-	for _, p := range policies {
+	for _, p := range t.policies {
 		t.printf("| %s | %.2f s | %.4f | %+.0f %% | %.1f %% | %.1f %% | %.2f %% | %.2f %% | %.1f %% | %.2f %% |\n", p,
 			get(p, func(f footprint) float64 { return f.took.Seconds() }), get(p, gibMin), 100*(get(p, gibMin)/huge-1),
 			100*get(p, func(f footprint) float64 { return f.mean }), 100*get(p, func(f footprint) float64 { return f.p99 }),
@@ -470,10 +483,10 @@ for k in range(2): assert json.loads(json.dumps(d)) == d'; done`},
 
 // slow: run times with the pager off and on.
 func (t *table) slow() error {
-	t.printf("## Run times, pager off and on\n\nMedians, s; cells of 2 GiB; the two in turns.\n")
-	t.printf("\n| program | off | page | ratio | best of off | best of page | ratio |\n|---|---|---|---|---|---|---|\n")
+	t.printf("## Run times, pager off and on\n\nMedians, s; cells of 2 GiB; the two in turns. Processor time is that of all host processes of a cell, the pager included, from its start to its end.\n")
+	t.printf("\n| program | off | page | ratio | best of off | best of page | ratio | processor time off | page | ratio | best ratio |\n|---|---|---|---|---|---|---|---|---|---|---|\n")
 	for _, p := range programs {
-		times := map[string][]float64{}
+		times, cpu := map[string][]float64{}, map[string][]float64{}
 		for range t.rounds {
 			for _, policy := range []string{"off", "page"} {
 				r, err := t.cell(policy, "2G", time.Second, "b=$(date +%s%N); "+p.script+"\ne=$(date +%s%N); echo $((e - b))")
@@ -485,11 +498,14 @@ func (t *table) slow() error {
 					return err
 				}
 				times[policy] = append(times[policy], v[len(v)-1]/1e9)
+				cpu[policy] = append(cpu[policy], r.cpu.Seconds())
 			}
 		}
 		off, on := median(times["off"]), median(times["page"])
 		bestOff, bestOn := slices.Min(times["off"]), slices.Min(times["page"])
-		t.printf("| %s | %.3f | %.3f | %.3f | %.3f | %.3f | %.3f |\n", p.name, off, on, on/off, bestOff, bestOn, bestOn/bestOff)
+		cpuOff, cpuOn := median(cpu["off"]), median(cpu["page"])
+		t.printf("| %s | %.3f | %.3f | %.3f | %.3f | %.3f | %.3f | %.2f | %.2f | %.3f | %.3f |\n", p.name, off, on, on/off, bestOff, bestOn, bestOn/bestOff,
+			cpuOff, cpuOn, cpuOn/cpuOff, slices.Min(cpu["page"])/slices.Min(cpu["off"]))
 	}
 	t.printf("\n")
 	return nil
