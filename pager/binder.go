@@ -27,6 +27,8 @@ const (
 	// guest that needs one of the frames waits for all of them.
 	bindRun   = 64
 	unbindRun = 512
+	// Frames before a run that may go with it.
+	neighbours = 64
 )
 
 // bind provides memory for the unbound frames of [first, first+count).
@@ -84,17 +86,18 @@ func (b *binder) unbind(first, count, grain uint64, epoch, age uint32, between f
 		first &^= grain - 1
 		end = min((end+grain-1)&^(grain-1), b.ring.Frames())
 	}
+	low := first - min(first, neighbours) // no way back below it, whatever the guest writes
 	for f := first; f < end; {
 		if grain > 1 && f%grain == 0 && !b.freeBlock(f, min(f+grain, end), epoch, age) {
 			f += grain
 			continue
 		}
-		youngest, last := age, end
+		from, youngest, last := f, age, end
 		if w := b.ring.Word(f); grain == 1 && w.State() == ring.StateFreePending && w.Age(epoch) >= age {
 			// A call for one frame costs as much as for ten: neighbours that
 			// are nearly due go with it.
 			youngest, last = age/2, b.ring.Frames()
-			for f > 0 && b.due(f-1, epoch, youngest) {
+			for f > low && b.due(f-1, epoch, youngest) {
 				f--
 			}
 		}
@@ -109,7 +112,11 @@ func (b *binder) unbind(first, count, grain uint64, epoch, age uint32, between f
 			}
 			run++
 		}
-		if run == f {
+		switch {
+		case f < from && run == f: // taken meanwhile
+			f, low = from, from
+			continue
+		case run == f:
 			f++
 			continue
 		}
@@ -123,6 +130,7 @@ func (b *binder) unbind(first, count, grain uint64, epoch, age uint32, between f
 		for g := f; g < run; g++ {
 			b.ring.Do(ring.UnbindDone, g, epoch)
 		}
+		low = run
 		b.count.unbindCalls.Add(1)
 		b.count.unbound.Add(run - f)
 		f = run

@@ -432,3 +432,48 @@ func TestPressureFiles(t *testing.T) {
 		}
 	}
 }
+
+// TestNeighbours: frames beside due ones go back with them, in one call.
+func TestNeighbours(t *testing.T) {
+	mem, err := memory.New("test", cellFrames*ring.FrameSize, controlSize)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mem.Close()
+	host, err := ring.NewHost(mem.Tail(), cellFrames)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := mem.Slice(0, mem.Size())
+	if err != nil {
+		t.Fatal(err)
+	}
+	guest, err := ring.NewGuest(mem.Tail(), all, 0, ring.Rules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := host.Attach(mem.Slice); err != nil {
+		t.Fatal(err)
+	}
+	free := func(epoch uint32, first, count uint64) {
+		host.SetEpoch(epoch)
+		guest.Boot(first, count)
+		for f := first; f < first+count; f++ {
+			guest.Give(f)
+		}
+	}
+	free(100, 1000, 100) // due
+	free(140, 990, 10)   // nearly due
+	free(140, 1100, 10)
+	free(170, 1110, 10) // not yet
+	b := binder{ring: host, memory: mem}
+	if err := b.unbind(1000, 100, 1, 180, 80, func(time.Duration) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if calls, frames := b.count.unbindCalls.Load(), b.count.unbound.Load(); calls != 1 || frames != 120 {
+		t.Errorf("%d frames in %d calls", frames, calls)
+	}
+	if n := host.Count(ring.StateFreePending); n != 10 {
+		t.Errorf("%d frames are left", n)
+	}
+}

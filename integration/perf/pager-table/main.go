@@ -274,6 +274,7 @@ type footprint struct {
 	mean, p99, meanSettle float64       // waste by the definition, and where memory in use was steady for 100 ms
 	freeMean, freeP99     float64       // bound and free, by the table, relative to used
 	freeSettle            float64       // its mean where memory in use was steady
+	freeSettleP99         float64
 }
 
 func (t *table) elastic() error {
@@ -317,7 +318,7 @@ func (t *table) elastic() error {
 	if err := os.WriteFile(filepath.Join(t.out, "elastic.svg"), drawing.Bytes(), 0o644); err != nil {
 		return err
 	}
-	t.printf("\n| policy | run time | GiB*min | against huge | mean waste | p99 waste | mean waste when steady for 100 ms | bound and free, mean | p99 | when steady |\n|---|---|---|---|---|---|---|---|---|---|\n")
+	t.printf("\n| policy | run time | GiB*min | against huge | mean waste | p99 waste | mean waste when steady for 100 ms | bound and free, mean | p99 | when steady | p99 |\n|---|---|---|---|---|---|---|---|---|---|---|\n")
 	get := func(policy string, f func(footprint) float64) float64 {
 		var v []float64
 		for _, x := range all[policy] {
@@ -328,12 +329,12 @@ func (t *table) elastic() error {
 	gibMin := func(f footprint) float64 { return f.gibMin }
 	huge := get("huge", gibMin)
 	for _, p := range t.policies {
-		t.printf("| %s | %.2f s | %.4f | %+.0f %% | %.1f %% | %.1f %% | %.2f %% | %.2f %% | %.1f %% | %.2f %% |\n", p,
+		t.printf("| %s | %.2f s | %.4f | %+.0f %% | %.1f %% | %.1f %% | %.2f %% | %.2f %% | %.1f %% | %.2f %% | %.1f %% |\n", p,
 			get(p, func(f footprint) float64 { return f.took.Seconds() }), get(p, gibMin), 100*(get(p, gibMin)/huge-1),
 			100*get(p, func(f footprint) float64 { return f.mean }), 100*get(p, func(f footprint) float64 { return f.p99 }),
 			100*get(p, func(f footprint) float64 { return f.meanSettle }),
 			100*get(p, func(f footprint) float64 { return f.freeMean }), 100*get(p, func(f footprint) float64 { return f.freeP99 }),
-			100*get(p, func(f footprint) float64 { return f.freeSettle }))
+			100*get(p, func(f footprint) float64 { return f.freeSettle }), 100*get(p, func(f footprint) float64 { return f.freeSettleP99 }))
 	}
 	t.printf("\n")
 	return nil
@@ -385,6 +386,7 @@ func measure(r *result) (f footprint, samples []figures.Sample, err error) {
 	}
 	f.mean, f.p99 = mean(waste), percentile(waste, 0.99)
 	f.meanSettle, f.freeSettle = mean(steady), mean(freeSteady)
+	f.freeSettleP99 = percentile(freeSteady, 0.99)
 	f.freeMean, f.freeP99 = mean(free), percentile(free, 0.99)
 	return f, samples, nil
 }
