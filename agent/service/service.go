@@ -44,11 +44,14 @@ type Config struct {
 	RunDir, RootsDir string
 	// Cgroups is the hierarchy of control groups (version 2).
 	Cgroups string
+	// Spare is the kernel's file of free memory.
+	Spare string
 }
 
 // Service implements agent.AgentService.
 type Service struct {
 	Config
+	spare spare
 
 	mu         sync.Mutex
 	containers map[string]*container

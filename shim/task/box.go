@@ -45,6 +45,9 @@ type Box interface {
 	Pid() int
 	// Figures are what the cell uses; false when it has ended.
 	Figures() (figures.Sample, bool)
+	// Rest gives the host back what a cell that does nothing does not use, with
+	// cache also page cache.
+	Rest(ctx context.Context, cache bool) error
 	// Ended is closed when the cell has ended; Why then says why.
 	Ended() <-chan struct{}
 	Why() error

@@ -61,7 +61,8 @@ func (b *fakeBox) Connect(context.Context) error       { return nil }
 func (b *fakeBox) Hold(context.Context, string, *agent.PodRequest) error {
 	return nil
 }
-func (b *fakeBox) Pid() int { return 4711 }
+func (b *fakeBox) Pid() int                         { return 4711 }
+func (b *fakeBox) Rest(context.Context, bool) error { return nil }
 func (b *fakeBox) Figures() (figures.Sample, bool) {
 	return figures.Sample{Policy: "page", Resident: 11 << 20, Used: 10 << 20, Bound: 7, Unbound: 6, Faults: 5}, true
 }

@@ -4,6 +4,7 @@ package task
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -15,38 +16,96 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// restDelay is how long nothing has to happen in a shim until it gives memory
-// back that only work needs.
-const restDelay = 2 * time.Second
+const (
+	// restDelay is how long nothing has to happen in a shim until it gives
+	// memory back that only work needs.
+	restDelay = 2 * time.Second
+	// restLast is the longest time between two looks at whether the cell is at
+	// rest too; it doubles from restDelay on, and then there are no more.
+	restLast = 2 * time.Minute
+	// restCalls is what a cell at rest may do between two looks: system calls
+	// and faults per second.
+	restCalls = 200
+	// restPatience is for the cell to give memory back.
+	restPatience = 30 * time.Second
+)
 
-// rest gives memory back when the shim has come to rest: most of them do nothing
-// for most of their life.
+// rest gives memory back when shim and cell have come to rest: most of them do
+// nothing for most of their life.
 type rest struct {
-	mu    sync.Mutex
-	timer *time.Timer // nil before the first disturb and after stop
-	ended bool
+	box func() Box // nil: there is none
+
+	mu     sync.Mutex
+	timer  *time.Timer // nil before the first disturb
+	delay  time.Duration
+	ended  bool
+	looked uint64         // activity of the cell at the last look, 0: none since disturb
+	looks  sync.WaitGroup // the one that is under way
 }
 
 // disturb says that something happens.
 func (r *rest) disturb() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.againLocked(restDelay)
+	r.looked = 0
+}
+
+func (r *rest) againLocked(delay time.Duration) {
+	r.delay = delay
 	switch {
 	case r.ended:
 	case r.timer == nil:
-		r.timer = time.AfterFunc(restDelay, func() { _ = giveBack() })
+		r.timer = time.AfterFunc(delay, r.look)
 	default:
-		r.timer.Reset(restDelay)
+		r.timer.Reset(delay)
 	}
 }
 
+// look gives back the shim's memory, and that of a cell that has done nothing
+// since the last look; otherwise there will be another one.
+func (r *rest) look() {
+	r.mu.Lock()
+	if r.ended {
+		r.mu.Unlock()
+		return
+	}
+	r.looks.Add(1)
+	defer r.looks.Done()
+	idle, next := true, 2*r.delay
+	box := r.box()
+	if box != nil {
+		if f, ok := box.Figures(); ok {
+			now := f.GateCalls + f.RawCalls + f.Faults + 1
+			if r.looked == 0 {
+				next = r.delay // nothing to compare with yet
+			}
+			idle = r.looked != 0 && now-r.looked < restCalls*uint64(r.delay/time.Second)
+			r.looked = now
+		}
+	}
+	if !idle && r.delay < restLast {
+		r.againLocked(next)
+	}
+	r.mu.Unlock()
+	if box != nil && idle {
+		ctx, cancel := context.WithTimeout(context.Background(), restPatience)
+		defer cancel()
+		// A cell that ends meanwhile has none left to give.
+		_ = box.Rest(ctx, true)
+	}
+	_ = giveBack()
+}
+
+// stop returns when nothing of it runs any more.
 func (r *rest) stop() {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.ended = true
 	if r.timer != nil {
 		r.timer.Stop()
 	}
+	r.mu.Unlock()
+	r.looks.Wait()
 }
 
 // giveBack gives the host free memory of the heap, and the pages of the program

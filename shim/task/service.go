@@ -86,6 +86,7 @@ func New(ctx context.Context, p shim.Publisher, sd shutdown.Service, b Boot) shi
 		ctx: ctx, events: newEvents(ctx, p), shutdown: sd, containers: map[string]*container{},
 		killAnswer: killAnswer, killEnd: killEnd,
 	}
+	s.events.rest.box = s.cell.get
 	s.pod = newPod(s)
 	s.cell.boot = func(ctx context.Context, c config.Cell) (Box, error) {
 		box, err := b(ctx, c)

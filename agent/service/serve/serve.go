@@ -65,6 +65,7 @@ func run() error {
 		RunDir:   guest.RunDir,
 		RootsDir: guest.RootsDir,
 		Cgroups:  guest.Cgroups,
+		Spare:    "/proc/paracell/spare",
 	}))
 	err = server.Serve(context.Background(), &single{conn: conn, closed: make(chan struct{})})
 	if errors.Is(err, net.ErrClosed) {

@@ -68,6 +68,97 @@ func (*Empty) Descriptor() ([]byte, []int) {
 	return file_agent_v1_agent_proto_rawDescGZIP(), []int{0}
 }
 
+type SpareRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// cache: drop page cache that has not been used lately before.
+	Cache         bool `protobuf:"varint,1,opt,name=cache,proto3" json:"cache,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SpareRequest) Reset() {
+	*x = SpareRequest{}
+	mi := &file_agent_v1_agent_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SpareRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SpareRequest) ProtoMessage() {}
+
+func (x *SpareRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_v1_agent_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SpareRequest.ProtoReflect.Descriptor instead.
+func (*SpareRequest) Descriptor() ([]byte, []int) {
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *SpareRequest) GetCache() bool {
+	if x != nil {
+		return x.Cache
+	}
+	return false
+}
+
+type SpareResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// blocks: the first frame in bits 0 to 47, above them the binary logarithm of
+	// the number of frames.
+	Blocks        []uint64 `protobuf:"varint,1,rep,packed,name=blocks,proto3" json:"blocks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SpareResponse) Reset() {
+	*x = SpareResponse{}
+	mi := &file_agent_v1_agent_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SpareResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SpareResponse) ProtoMessage() {}
+
+func (x *SpareResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_v1_agent_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SpareResponse.ProtoReflect.Descriptor instead.
+func (*SpareResponse) Descriptor() ([]byte, []int) {
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *SpareResponse) GetBlocks() []uint64 {
+	if x != nil {
+		return x.Blocks
+	}
+	return nil
+}
+
 type HelloRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Hostname      string                 `protobuf:"bytes,1,opt,name=hostname,proto3" json:"hostname,omitempty"`
@@ -77,7 +168,7 @@ type HelloRequest struct {
 
 func (x *HelloRequest) Reset() {
 	*x = HelloRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[1]
+	mi := &file_agent_v1_agent_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -89,7 +180,7 @@ func (x *HelloRequest) String() string {
 func (*HelloRequest) ProtoMessage() {}
 
 func (x *HelloRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[1]
+	mi := &file_agent_v1_agent_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -102,7 +193,7 @@ func (x *HelloRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelloRequest.ProtoReflect.Descriptor instead.
 func (*HelloRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{1}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *HelloRequest) GetHostname() string {
@@ -122,7 +213,7 @@ type HelloResponse struct {
 
 func (x *HelloResponse) Reset() {
 	*x = HelloResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[2]
+	mi := &file_agent_v1_agent_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -134,7 +225,7 @@ func (x *HelloResponse) String() string {
 func (*HelloResponse) ProtoMessage() {}
 
 func (x *HelloResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[2]
+	mi := &file_agent_v1_agent_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -147,7 +238,7 @@ func (x *HelloResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelloResponse.ProtoReflect.Descriptor instead.
 func (*HelloResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{2}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *HelloResponse) GetKernel() string {
@@ -170,7 +261,7 @@ type PodRequest struct {
 
 func (x *PodRequest) Reset() {
 	*x = PodRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[3]
+	mi := &file_agent_v1_agent_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -182,7 +273,7 @@ func (x *PodRequest) String() string {
 func (*PodRequest) ProtoMessage() {}
 
 func (x *PodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[3]
+	mi := &file_agent_v1_agent_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -195,7 +286,7 @@ func (x *PodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodRequest.ProtoReflect.Descriptor instead.
 func (*PodRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{3}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *PodRequest) GetHostname() string {
@@ -229,7 +320,7 @@ type NetworkRequest struct {
 
 func (x *NetworkRequest) Reset() {
 	*x = NetworkRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[4]
+	mi := &file_agent_v1_agent_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -241,7 +332,7 @@ func (x *NetworkRequest) String() string {
 func (*NetworkRequest) ProtoMessage() {}
 
 func (x *NetworkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[4]
+	mi := &file_agent_v1_agent_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -254,7 +345,7 @@ func (x *NetworkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NetworkRequest.ProtoReflect.Descriptor instead.
 func (*NetworkRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{4}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *NetworkRequest) GetInterfaces() []*Interface {
@@ -281,7 +372,7 @@ type Interface struct {
 
 func (x *Interface) Reset() {
 	*x = Interface{}
-	mi := &file_agent_v1_agent_proto_msgTypes[5]
+	mi := &file_agent_v1_agent_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -293,7 +384,7 @@ func (x *Interface) String() string {
 func (*Interface) ProtoMessage() {}
 
 func (x *Interface) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[5]
+	mi := &file_agent_v1_agent_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -306,7 +397,7 @@ func (x *Interface) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Interface.ProtoReflect.Descriptor instead.
 func (*Interface) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{5}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Interface) GetMac() []byte {
@@ -366,7 +457,7 @@ type Address struct {
 
 func (x *Address) Reset() {
 	*x = Address{}
-	mi := &file_agent_v1_agent_proto_msgTypes[6]
+	mi := &file_agent_v1_agent_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -378,7 +469,7 @@ func (x *Address) String() string {
 func (*Address) ProtoMessage() {}
 
 func (x *Address) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[6]
+	mi := &file_agent_v1_agent_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -391,7 +482,7 @@ func (x *Address) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Address.ProtoReflect.Descriptor instead.
 func (*Address) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{6}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Address) GetIp() []byte {
@@ -450,7 +541,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_agent_v1_agent_proto_msgTypes[7]
+	mi := &file_agent_v1_agent_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -462,7 +553,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[7]
+	mi := &file_agent_v1_agent_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -475,7 +566,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{7}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Route) GetIpv6() bool {
@@ -558,7 +649,7 @@ type Neighbour struct {
 
 func (x *Neighbour) Reset() {
 	*x = Neighbour{}
-	mi := &file_agent_v1_agent_proto_msgTypes[8]
+	mi := &file_agent_v1_agent_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -570,7 +661,7 @@ func (x *Neighbour) String() string {
 func (*Neighbour) ProtoMessage() {}
 
 func (x *Neighbour) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[8]
+	mi := &file_agent_v1_agent_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -583,7 +674,7 @@ func (x *Neighbour) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Neighbour.ProtoReflect.Descriptor instead.
 func (*Neighbour) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{8}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Neighbour) GetIp() []byte {
@@ -618,7 +709,7 @@ type Stdio struct {
 
 func (x *Stdio) Reset() {
 	*x = Stdio{}
-	mi := &file_agent_v1_agent_proto_msgTypes[9]
+	mi := &file_agent_v1_agent_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -630,7 +721,7 @@ func (x *Stdio) String() string {
 func (*Stdio) ProtoMessage() {}
 
 func (x *Stdio) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[9]
+	mi := &file_agent_v1_agent_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -643,7 +734,7 @@ func (x *Stdio) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stdio.ProtoReflect.Descriptor instead.
 func (*Stdio) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{9}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Stdio) GetStdin() uint32 {
@@ -694,7 +785,7 @@ type Root struct {
 
 func (x *Root) Reset() {
 	*x = Root{}
-	mi := &file_agent_v1_agent_proto_msgTypes[10]
+	mi := &file_agent_v1_agent_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -706,7 +797,7 @@ func (x *Root) String() string {
 func (*Root) ProtoMessage() {}
 
 func (x *Root) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[10]
+	mi := &file_agent_v1_agent_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -719,7 +810,7 @@ func (x *Root) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Root.ProtoReflect.Descriptor instead.
 func (*Root) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{10}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Root) GetTag() string {
@@ -749,7 +840,7 @@ type CreateRequest struct {
 
 func (x *CreateRequest) Reset() {
 	*x = CreateRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[11]
+	mi := &file_agent_v1_agent_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -761,7 +852,7 @@ func (x *CreateRequest) String() string {
 func (*CreateRequest) ProtoMessage() {}
 
 func (x *CreateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[11]
+	mi := &file_agent_v1_agent_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -774,7 +865,7 @@ func (x *CreateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateRequest.ProtoReflect.Descriptor instead.
 func (*CreateRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{11}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CreateRequest) GetContainer() string {
@@ -815,7 +906,7 @@ type CreateResponse struct {
 
 func (x *CreateResponse) Reset() {
 	*x = CreateResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[12]
+	mi := &file_agent_v1_agent_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -827,7 +918,7 @@ func (x *CreateResponse) String() string {
 func (*CreateResponse) ProtoMessage() {}
 
 func (x *CreateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[12]
+	mi := &file_agent_v1_agent_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -840,7 +931,7 @@ func (x *CreateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateResponse.ProtoReflect.Descriptor instead.
 func (*CreateResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{12}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CreateResponse) GetPid() uint32 {
@@ -859,7 +950,7 @@ type ContainerRequest struct {
 
 func (x *ContainerRequest) Reset() {
 	*x = ContainerRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[13]
+	mi := &file_agent_v1_agent_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -871,7 +962,7 @@ func (x *ContainerRequest) String() string {
 func (*ContainerRequest) ProtoMessage() {}
 
 func (x *ContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[13]
+	mi := &file_agent_v1_agent_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -884,7 +975,7 @@ func (x *ContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContainerRequest.ProtoReflect.Descriptor instead.
 func (*ContainerRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{13}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ContainerRequest) GetContainer() string {
@@ -905,7 +996,7 @@ type ProcessRequest struct {
 
 func (x *ProcessRequest) Reset() {
 	*x = ProcessRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[14]
+	mi := &file_agent_v1_agent_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -917,7 +1008,7 @@ func (x *ProcessRequest) String() string {
 func (*ProcessRequest) ProtoMessage() {}
 
 func (x *ProcessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[14]
+	mi := &file_agent_v1_agent_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -930,7 +1021,7 @@ func (x *ProcessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcessRequest.ProtoReflect.Descriptor instead.
 func (*ProcessRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{14}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ProcessRequest) GetContainer() string {
@@ -960,7 +1051,7 @@ type ExecRequest struct {
 
 func (x *ExecRequest) Reset() {
 	*x = ExecRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[15]
+	mi := &file_agent_v1_agent_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -972,7 +1063,7 @@ func (x *ExecRequest) String() string {
 func (*ExecRequest) ProtoMessage() {}
 
 func (x *ExecRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[15]
+	mi := &file_agent_v1_agent_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -985,7 +1076,7 @@ func (x *ExecRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest.ProtoReflect.Descriptor instead.
 func (*ExecRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{15}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ExecRequest) GetContainer() string {
@@ -1025,7 +1116,7 @@ type StartResponse struct {
 
 func (x *StartResponse) Reset() {
 	*x = StartResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[16]
+	mi := &file_agent_v1_agent_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1037,7 +1128,7 @@ func (x *StartResponse) String() string {
 func (*StartResponse) ProtoMessage() {}
 
 func (x *StartResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[16]
+	mi := &file_agent_v1_agent_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1050,7 +1141,7 @@ func (x *StartResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartResponse.ProtoReflect.Descriptor instead.
 func (*StartResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{16}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *StartResponse) GetPid() uint32 {
@@ -1076,7 +1167,7 @@ type WaitResponse struct {
 
 func (x *WaitResponse) Reset() {
 	*x = WaitResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[17]
+	mi := &file_agent_v1_agent_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1088,7 +1179,7 @@ func (x *WaitResponse) String() string {
 func (*WaitResponse) ProtoMessage() {}
 
 func (x *WaitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[17]
+	mi := &file_agent_v1_agent_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1101,7 +1192,7 @@ func (x *WaitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitResponse.ProtoReflect.Descriptor instead.
 func (*WaitResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{17}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *WaitResponse) GetStatus() uint32 {
@@ -1144,7 +1235,7 @@ type KillRequest struct {
 
 func (x *KillRequest) Reset() {
 	*x = KillRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[18]
+	mi := &file_agent_v1_agent_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1156,7 +1247,7 @@ func (x *KillRequest) String() string {
 func (*KillRequest) ProtoMessage() {}
 
 func (x *KillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[18]
+	mi := &file_agent_v1_agent_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1169,7 +1260,7 @@ func (x *KillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillRequest.ProtoReflect.Descriptor instead.
 func (*KillRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{18}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *KillRequest) GetContainer() string {
@@ -1212,7 +1303,7 @@ type ResizePtyRequest struct {
 
 func (x *ResizePtyRequest) Reset() {
 	*x = ResizePtyRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[19]
+	mi := &file_agent_v1_agent_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1224,7 +1315,7 @@ func (x *ResizePtyRequest) String() string {
 func (*ResizePtyRequest) ProtoMessage() {}
 
 func (x *ResizePtyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[19]
+	mi := &file_agent_v1_agent_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1237,7 +1328,7 @@ func (x *ResizePtyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizePtyRequest.ProtoReflect.Descriptor instead.
 func (*ResizePtyRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{19}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ResizePtyRequest) GetContainer() string {
@@ -1279,7 +1370,7 @@ type UpdateRequest struct {
 
 func (x *UpdateRequest) Reset() {
 	*x = UpdateRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[20]
+	mi := &file_agent_v1_agent_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1291,7 +1382,7 @@ func (x *UpdateRequest) String() string {
 func (*UpdateRequest) ProtoMessage() {}
 
 func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[20]
+	mi := &file_agent_v1_agent_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1304,7 +1395,7 @@ func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateRequest.ProtoReflect.Descriptor instead.
 func (*UpdateRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{20}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *UpdateRequest) GetContainer() string {
@@ -1330,7 +1421,7 @@ type PidsResponse struct {
 
 func (x *PidsResponse) Reset() {
 	*x = PidsResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[21]
+	mi := &file_agent_v1_agent_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1342,7 +1433,7 @@ func (x *PidsResponse) String() string {
 func (*PidsResponse) ProtoMessage() {}
 
 func (x *PidsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[21]
+	mi := &file_agent_v1_agent_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1355,7 +1446,7 @@ func (x *PidsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PidsResponse.ProtoReflect.Descriptor instead.
 func (*PidsResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{21}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *PidsResponse) GetProcesses() []*PidsResponse_Process {
@@ -1376,7 +1467,7 @@ type StatsResponse struct {
 
 func (x *StatsResponse) Reset() {
 	*x = StatsResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[22]
+	mi := &file_agent_v1_agent_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1388,7 +1479,7 @@ func (x *StatsResponse) String() string {
 func (*StatsResponse) ProtoMessage() {}
 
 func (x *StatsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[22]
+	mi := &file_agent_v1_agent_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1401,7 +1492,7 @@ func (x *StatsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatsResponse.ProtoReflect.Descriptor instead.
 func (*StatsResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{22}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *StatsResponse) GetFiles() map[string]string {
@@ -1421,7 +1512,7 @@ type WaitOOMRequest struct {
 
 func (x *WaitOOMRequest) Reset() {
 	*x = WaitOOMRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[23]
+	mi := &file_agent_v1_agent_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1433,7 +1524,7 @@ func (x *WaitOOMRequest) String() string {
 func (*WaitOOMRequest) ProtoMessage() {}
 
 func (x *WaitOOMRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[23]
+	mi := &file_agent_v1_agent_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1446,7 +1537,7 @@ func (x *WaitOOMRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitOOMRequest.ProtoReflect.Descriptor instead.
 func (*WaitOOMRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{23}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *WaitOOMRequest) GetContainer() string {
@@ -1472,7 +1563,7 @@ type WaitOOMResponse struct {
 
 func (x *WaitOOMResponse) Reset() {
 	*x = WaitOOMResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[24]
+	mi := &file_agent_v1_agent_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1484,7 +1575,7 @@ func (x *WaitOOMResponse) String() string {
 func (*WaitOOMResponse) ProtoMessage() {}
 
 func (x *WaitOOMResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[24]
+	mi := &file_agent_v1_agent_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1497,7 +1588,7 @@ func (x *WaitOOMResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitOOMResponse.ProtoReflect.Descriptor instead.
 func (*WaitOOMResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{24}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *WaitOOMResponse) GetKills() uint64 {
@@ -1518,7 +1609,7 @@ type PidsResponse_Process struct {
 
 func (x *PidsResponse_Process) Reset() {
 	*x = PidsResponse_Process{}
-	mi := &file_agent_v1_agent_proto_msgTypes[27]
+	mi := &file_agent_v1_agent_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1530,7 +1621,7 @@ func (x *PidsResponse_Process) String() string {
 func (*PidsResponse_Process) ProtoMessage() {}
 
 func (x *PidsResponse_Process) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[27]
+	mi := &file_agent_v1_agent_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1543,7 +1634,7 @@ func (x *PidsResponse_Process) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PidsResponse_Process.ProtoReflect.Descriptor instead.
 func (*PidsResponse_Process) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{21, 0}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{23, 0}
 }
 
 func (x *PidsResponse_Process) GetPid() uint32 {
@@ -1565,7 +1656,11 @@ var File_agent_v1_agent_proto protoreflect.FileDescriptor
 const file_agent_v1_agent_proto_rawDesc = "" +
 	"\n" +
 	"\x14agent/v1/agent.proto\x12\x11paracell.agent.v1\"\a\n" +
-	"\x05Empty\"*\n" +
+	"\x05Empty\"$\n" +
+	"\fSpareRequest\x12\x14\n" +
+	"\x05cache\x18\x01 \x01(\bR\x05cache\"'\n" +
+	"\rSpareResponse\x12\x16\n" +
+	"\x06blocks\x18\x01 \x03(\x04R\x06blocks\"*\n" +
 	"\fHelloRequest\x12\x1a\n" +
 	"\bhostname\x18\x01 \x01(\tR\bhostname\"'\n" +
 	"\rHelloResponse\x12\x16\n" +
@@ -1677,7 +1772,8 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\tcontainer\x18\x01 \x01(\tR\tcontainer\x12\x12\n" +
 	"\x04seen\x18\x02 \x01(\x04R\x04seen\"'\n" +
 	"\x0fWaitOOMResponse\x12\x14\n" +
-	"\x05kills\x18\x01 \x01(\x04R\x05kills2\xe2\t\n" +
+	"\x05kills\x18\x01 \x01(\x04R\x05kills2\xec\n" +
+	"\n" +
 	"\x05Agent\x12J\n" +
 	"\x05Hello\x12\x1f.paracell.agent.v1.HelloRequest\x1a .paracell.agent.v1.HelloResponse\x12>\n" +
 	"\x03Pod\x12\x1d.paracell.agent.v1.PodRequest\x1a\x18.paracell.agent.v1.Empty\x12F\n" +
@@ -1694,7 +1790,9 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\x06Update\x12 .paracell.agent.v1.UpdateRequest\x1a\x18.paracell.agent.v1.Empty\x12L\n" +
 	"\x04Pids\x12#.paracell.agent.v1.ContainerRequest\x1a\x1f.paracell.agent.v1.PidsResponse\x12N\n" +
 	"\x05Stats\x12#.paracell.agent.v1.ContainerRequest\x1a .paracell.agent.v1.StatsResponse\x12P\n" +
-	"\aWaitOOM\x12!.paracell.agent.v1.WaitOOMRequest\x1a\".paracell.agent.v1.WaitOOMResponse\x12>\n" +
+	"\aWaitOOM\x12!.paracell.agent.v1.WaitOOMRequest\x1a\".paracell.agent.v1.WaitOOMResponse\x12J\n" +
+	"\x05Spare\x12\x1f.paracell.agent.v1.SpareRequest\x1a .paracell.agent.v1.SpareResponse\x12<\n" +
+	"\x06Spared\x12\x18.paracell.agent.v1.Empty\x1a\x18.paracell.agent.v1.Empty\x12>\n" +
 	"\bShutdown\x12\x18.paracell.agent.v1.Empty\x1a\x18.paracell.agent.v1.EmptyB4Z2github.com/paracell/paracell/protos/agent/v1;agentb\x06proto3"
 
 var (
@@ -1709,86 +1807,92 @@ func file_agent_v1_agent_proto_rawDescGZIP() []byte {
 	return file_agent_v1_agent_proto_rawDescData
 }
 
-var file_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_agent_v1_agent_proto_goTypes = []any{
 	(*Empty)(nil),                // 0: paracell.agent.v1.Empty
-	(*HelloRequest)(nil),         // 1: paracell.agent.v1.HelloRequest
-	(*HelloResponse)(nil),        // 2: paracell.agent.v1.HelloResponse
-	(*PodRequest)(nil),           // 3: paracell.agent.v1.PodRequest
-	(*NetworkRequest)(nil),       // 4: paracell.agent.v1.NetworkRequest
-	(*Interface)(nil),            // 5: paracell.agent.v1.Interface
-	(*Address)(nil),              // 6: paracell.agent.v1.Address
-	(*Route)(nil),                // 7: paracell.agent.v1.Route
-	(*Neighbour)(nil),            // 8: paracell.agent.v1.Neighbour
-	(*Stdio)(nil),                // 9: paracell.agent.v1.Stdio
-	(*Root)(nil),                 // 10: paracell.agent.v1.Root
-	(*CreateRequest)(nil),        // 11: paracell.agent.v1.CreateRequest
-	(*CreateResponse)(nil),       // 12: paracell.agent.v1.CreateResponse
-	(*ContainerRequest)(nil),     // 13: paracell.agent.v1.ContainerRequest
-	(*ProcessRequest)(nil),       // 14: paracell.agent.v1.ProcessRequest
-	(*ExecRequest)(nil),          // 15: paracell.agent.v1.ExecRequest
-	(*StartResponse)(nil),        // 16: paracell.agent.v1.StartResponse
-	(*WaitResponse)(nil),         // 17: paracell.agent.v1.WaitResponse
-	(*KillRequest)(nil),          // 18: paracell.agent.v1.KillRequest
-	(*ResizePtyRequest)(nil),     // 19: paracell.agent.v1.ResizePtyRequest
-	(*UpdateRequest)(nil),        // 20: paracell.agent.v1.UpdateRequest
-	(*PidsResponse)(nil),         // 21: paracell.agent.v1.PidsResponse
-	(*StatsResponse)(nil),        // 22: paracell.agent.v1.StatsResponse
-	(*WaitOOMRequest)(nil),       // 23: paracell.agent.v1.WaitOOMRequest
-	(*WaitOOMResponse)(nil),      // 24: paracell.agent.v1.WaitOOMResponse
-	nil,                          // 25: paracell.agent.v1.PodRequest.SysctlsEntry
-	nil,                          // 26: paracell.agent.v1.PodRequest.FilesEntry
-	(*PidsResponse_Process)(nil), // 27: paracell.agent.v1.PidsResponse.Process
-	nil,                          // 28: paracell.agent.v1.StatsResponse.FilesEntry
+	(*SpareRequest)(nil),         // 1: paracell.agent.v1.SpareRequest
+	(*SpareResponse)(nil),        // 2: paracell.agent.v1.SpareResponse
+	(*HelloRequest)(nil),         // 3: paracell.agent.v1.HelloRequest
+	(*HelloResponse)(nil),        // 4: paracell.agent.v1.HelloResponse
+	(*PodRequest)(nil),           // 5: paracell.agent.v1.PodRequest
+	(*NetworkRequest)(nil),       // 6: paracell.agent.v1.NetworkRequest
+	(*Interface)(nil),            // 7: paracell.agent.v1.Interface
+	(*Address)(nil),              // 8: paracell.agent.v1.Address
+	(*Route)(nil),                // 9: paracell.agent.v1.Route
+	(*Neighbour)(nil),            // 10: paracell.agent.v1.Neighbour
+	(*Stdio)(nil),                // 11: paracell.agent.v1.Stdio
+	(*Root)(nil),                 // 12: paracell.agent.v1.Root
+	(*CreateRequest)(nil),        // 13: paracell.agent.v1.CreateRequest
+	(*CreateResponse)(nil),       // 14: paracell.agent.v1.CreateResponse
+	(*ContainerRequest)(nil),     // 15: paracell.agent.v1.ContainerRequest
+	(*ProcessRequest)(nil),       // 16: paracell.agent.v1.ProcessRequest
+	(*ExecRequest)(nil),          // 17: paracell.agent.v1.ExecRequest
+	(*StartResponse)(nil),        // 18: paracell.agent.v1.StartResponse
+	(*WaitResponse)(nil),         // 19: paracell.agent.v1.WaitResponse
+	(*KillRequest)(nil),          // 20: paracell.agent.v1.KillRequest
+	(*ResizePtyRequest)(nil),     // 21: paracell.agent.v1.ResizePtyRequest
+	(*UpdateRequest)(nil),        // 22: paracell.agent.v1.UpdateRequest
+	(*PidsResponse)(nil),         // 23: paracell.agent.v1.PidsResponse
+	(*StatsResponse)(nil),        // 24: paracell.agent.v1.StatsResponse
+	(*WaitOOMRequest)(nil),       // 25: paracell.agent.v1.WaitOOMRequest
+	(*WaitOOMResponse)(nil),      // 26: paracell.agent.v1.WaitOOMResponse
+	nil,                          // 27: paracell.agent.v1.PodRequest.SysctlsEntry
+	nil,                          // 28: paracell.agent.v1.PodRequest.FilesEntry
+	(*PidsResponse_Process)(nil), // 29: paracell.agent.v1.PidsResponse.Process
+	nil,                          // 30: paracell.agent.v1.StatsResponse.FilesEntry
 }
 var file_agent_v1_agent_proto_depIdxs = []int32{
-	25, // 0: paracell.agent.v1.PodRequest.sysctls:type_name -> paracell.agent.v1.PodRequest.SysctlsEntry
-	26, // 1: paracell.agent.v1.PodRequest.files:type_name -> paracell.agent.v1.PodRequest.FilesEntry
-	5,  // 2: paracell.agent.v1.NetworkRequest.interfaces:type_name -> paracell.agent.v1.Interface
-	6,  // 3: paracell.agent.v1.Interface.addresses:type_name -> paracell.agent.v1.Address
-	7,  // 4: paracell.agent.v1.Interface.routes:type_name -> paracell.agent.v1.Route
-	8,  // 5: paracell.agent.v1.Interface.neighbours:type_name -> paracell.agent.v1.Neighbour
-	10, // 6: paracell.agent.v1.CreateRequest.root:type_name -> paracell.agent.v1.Root
-	9,  // 7: paracell.agent.v1.CreateRequest.stdio:type_name -> paracell.agent.v1.Stdio
-	9,  // 8: paracell.agent.v1.ExecRequest.stdio:type_name -> paracell.agent.v1.Stdio
-	27, // 9: paracell.agent.v1.PidsResponse.processes:type_name -> paracell.agent.v1.PidsResponse.Process
-	28, // 10: paracell.agent.v1.StatsResponse.files:type_name -> paracell.agent.v1.StatsResponse.FilesEntry
-	1,  // 11: paracell.agent.v1.Agent.Hello:input_type -> paracell.agent.v1.HelloRequest
-	3,  // 12: paracell.agent.v1.Agent.Pod:input_type -> paracell.agent.v1.PodRequest
-	4,  // 13: paracell.agent.v1.Agent.Network:input_type -> paracell.agent.v1.NetworkRequest
-	11, // 14: paracell.agent.v1.Agent.Create:input_type -> paracell.agent.v1.CreateRequest
-	15, // 15: paracell.agent.v1.Agent.Exec:input_type -> paracell.agent.v1.ExecRequest
-	14, // 16: paracell.agent.v1.Agent.Start:input_type -> paracell.agent.v1.ProcessRequest
-	14, // 17: paracell.agent.v1.Agent.Wait:input_type -> paracell.agent.v1.ProcessRequest
-	18, // 18: paracell.agent.v1.Agent.Kill:input_type -> paracell.agent.v1.KillRequest
-	14, // 19: paracell.agent.v1.Agent.Delete:input_type -> paracell.agent.v1.ProcessRequest
-	19, // 20: paracell.agent.v1.Agent.ResizePty:input_type -> paracell.agent.v1.ResizePtyRequest
-	13, // 21: paracell.agent.v1.Agent.Pause:input_type -> paracell.agent.v1.ContainerRequest
-	13, // 22: paracell.agent.v1.Agent.Resume:input_type -> paracell.agent.v1.ContainerRequest
-	20, // 23: paracell.agent.v1.Agent.Update:input_type -> paracell.agent.v1.UpdateRequest
-	13, // 24: paracell.agent.v1.Agent.Pids:input_type -> paracell.agent.v1.ContainerRequest
-	13, // 25: paracell.agent.v1.Agent.Stats:input_type -> paracell.agent.v1.ContainerRequest
-	23, // 26: paracell.agent.v1.Agent.WaitOOM:input_type -> paracell.agent.v1.WaitOOMRequest
-	0,  // 27: paracell.agent.v1.Agent.Shutdown:input_type -> paracell.agent.v1.Empty
-	2,  // 28: paracell.agent.v1.Agent.Hello:output_type -> paracell.agent.v1.HelloResponse
-	0,  // 29: paracell.agent.v1.Agent.Pod:output_type -> paracell.agent.v1.Empty
-	0,  // 30: paracell.agent.v1.Agent.Network:output_type -> paracell.agent.v1.Empty
-	12, // 31: paracell.agent.v1.Agent.Create:output_type -> paracell.agent.v1.CreateResponse
-	0,  // 32: paracell.agent.v1.Agent.Exec:output_type -> paracell.agent.v1.Empty
-	16, // 33: paracell.agent.v1.Agent.Start:output_type -> paracell.agent.v1.StartResponse
-	17, // 34: paracell.agent.v1.Agent.Wait:output_type -> paracell.agent.v1.WaitResponse
-	0,  // 35: paracell.agent.v1.Agent.Kill:output_type -> paracell.agent.v1.Empty
-	0,  // 36: paracell.agent.v1.Agent.Delete:output_type -> paracell.agent.v1.Empty
-	0,  // 37: paracell.agent.v1.Agent.ResizePty:output_type -> paracell.agent.v1.Empty
-	0,  // 38: paracell.agent.v1.Agent.Pause:output_type -> paracell.agent.v1.Empty
-	0,  // 39: paracell.agent.v1.Agent.Resume:output_type -> paracell.agent.v1.Empty
-	0,  // 40: paracell.agent.v1.Agent.Update:output_type -> paracell.agent.v1.Empty
-	21, // 41: paracell.agent.v1.Agent.Pids:output_type -> paracell.agent.v1.PidsResponse
-	22, // 42: paracell.agent.v1.Agent.Stats:output_type -> paracell.agent.v1.StatsResponse
-	24, // 43: paracell.agent.v1.Agent.WaitOOM:output_type -> paracell.agent.v1.WaitOOMResponse
-	0,  // 44: paracell.agent.v1.Agent.Shutdown:output_type -> paracell.agent.v1.Empty
-	28, // [28:45] is the sub-list for method output_type
-	11, // [11:28] is the sub-list for method input_type
+	27, // 0: paracell.agent.v1.PodRequest.sysctls:type_name -> paracell.agent.v1.PodRequest.SysctlsEntry
+	28, // 1: paracell.agent.v1.PodRequest.files:type_name -> paracell.agent.v1.PodRequest.FilesEntry
+	7,  // 2: paracell.agent.v1.NetworkRequest.interfaces:type_name -> paracell.agent.v1.Interface
+	8,  // 3: paracell.agent.v1.Interface.addresses:type_name -> paracell.agent.v1.Address
+	9,  // 4: paracell.agent.v1.Interface.routes:type_name -> paracell.agent.v1.Route
+	10, // 5: paracell.agent.v1.Interface.neighbours:type_name -> paracell.agent.v1.Neighbour
+	12, // 6: paracell.agent.v1.CreateRequest.root:type_name -> paracell.agent.v1.Root
+	11, // 7: paracell.agent.v1.CreateRequest.stdio:type_name -> paracell.agent.v1.Stdio
+	11, // 8: paracell.agent.v1.ExecRequest.stdio:type_name -> paracell.agent.v1.Stdio
+	29, // 9: paracell.agent.v1.PidsResponse.processes:type_name -> paracell.agent.v1.PidsResponse.Process
+	30, // 10: paracell.agent.v1.StatsResponse.files:type_name -> paracell.agent.v1.StatsResponse.FilesEntry
+	3,  // 11: paracell.agent.v1.Agent.Hello:input_type -> paracell.agent.v1.HelloRequest
+	5,  // 12: paracell.agent.v1.Agent.Pod:input_type -> paracell.agent.v1.PodRequest
+	6,  // 13: paracell.agent.v1.Agent.Network:input_type -> paracell.agent.v1.NetworkRequest
+	13, // 14: paracell.agent.v1.Agent.Create:input_type -> paracell.agent.v1.CreateRequest
+	17, // 15: paracell.agent.v1.Agent.Exec:input_type -> paracell.agent.v1.ExecRequest
+	16, // 16: paracell.agent.v1.Agent.Start:input_type -> paracell.agent.v1.ProcessRequest
+	16, // 17: paracell.agent.v1.Agent.Wait:input_type -> paracell.agent.v1.ProcessRequest
+	20, // 18: paracell.agent.v1.Agent.Kill:input_type -> paracell.agent.v1.KillRequest
+	16, // 19: paracell.agent.v1.Agent.Delete:input_type -> paracell.agent.v1.ProcessRequest
+	21, // 20: paracell.agent.v1.Agent.ResizePty:input_type -> paracell.agent.v1.ResizePtyRequest
+	15, // 21: paracell.agent.v1.Agent.Pause:input_type -> paracell.agent.v1.ContainerRequest
+	15, // 22: paracell.agent.v1.Agent.Resume:input_type -> paracell.agent.v1.ContainerRequest
+	22, // 23: paracell.agent.v1.Agent.Update:input_type -> paracell.agent.v1.UpdateRequest
+	15, // 24: paracell.agent.v1.Agent.Pids:input_type -> paracell.agent.v1.ContainerRequest
+	15, // 25: paracell.agent.v1.Agent.Stats:input_type -> paracell.agent.v1.ContainerRequest
+	25, // 26: paracell.agent.v1.Agent.WaitOOM:input_type -> paracell.agent.v1.WaitOOMRequest
+	1,  // 27: paracell.agent.v1.Agent.Spare:input_type -> paracell.agent.v1.SpareRequest
+	0,  // 28: paracell.agent.v1.Agent.Spared:input_type -> paracell.agent.v1.Empty
+	0,  // 29: paracell.agent.v1.Agent.Shutdown:input_type -> paracell.agent.v1.Empty
+	4,  // 30: paracell.agent.v1.Agent.Hello:output_type -> paracell.agent.v1.HelloResponse
+	0,  // 31: paracell.agent.v1.Agent.Pod:output_type -> paracell.agent.v1.Empty
+	0,  // 32: paracell.agent.v1.Agent.Network:output_type -> paracell.agent.v1.Empty
+	14, // 33: paracell.agent.v1.Agent.Create:output_type -> paracell.agent.v1.CreateResponse
+	0,  // 34: paracell.agent.v1.Agent.Exec:output_type -> paracell.agent.v1.Empty
+	18, // 35: paracell.agent.v1.Agent.Start:output_type -> paracell.agent.v1.StartResponse
+	19, // 36: paracell.agent.v1.Agent.Wait:output_type -> paracell.agent.v1.WaitResponse
+	0,  // 37: paracell.agent.v1.Agent.Kill:output_type -> paracell.agent.v1.Empty
+	0,  // 38: paracell.agent.v1.Agent.Delete:output_type -> paracell.agent.v1.Empty
+	0,  // 39: paracell.agent.v1.Agent.ResizePty:output_type -> paracell.agent.v1.Empty
+	0,  // 40: paracell.agent.v1.Agent.Pause:output_type -> paracell.agent.v1.Empty
+	0,  // 41: paracell.agent.v1.Agent.Resume:output_type -> paracell.agent.v1.Empty
+	0,  // 42: paracell.agent.v1.Agent.Update:output_type -> paracell.agent.v1.Empty
+	23, // 43: paracell.agent.v1.Agent.Pids:output_type -> paracell.agent.v1.PidsResponse
+	24, // 44: paracell.agent.v1.Agent.Stats:output_type -> paracell.agent.v1.StatsResponse
+	26, // 45: paracell.agent.v1.Agent.WaitOOM:output_type -> paracell.agent.v1.WaitOOMResponse
+	2,  // 46: paracell.agent.v1.Agent.Spare:output_type -> paracell.agent.v1.SpareResponse
+	0,  // 47: paracell.agent.v1.Agent.Spared:output_type -> paracell.agent.v1.Empty
+	0,  // 48: paracell.agent.v1.Agent.Shutdown:output_type -> paracell.agent.v1.Empty
+	30, // [30:49] is the sub-list for method output_type
+	11, // [11:30] is the sub-list for method input_type
 	11, // [11:11] is the sub-list for extension type_name
 	11, // [11:11] is the sub-list for extension extendee
 	0,  // [0:11] is the sub-list for field type_name
@@ -1805,7 +1909,7 @@ func file_agent_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_v1_agent_proto_rawDesc), len(file_agent_v1_agent_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   29,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

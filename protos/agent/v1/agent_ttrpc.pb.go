@@ -26,6 +26,8 @@ type AgentService interface {
 	Pids(context.Context, *ContainerRequest) (*PidsResponse, error)
 	Stats(context.Context, *ContainerRequest) (*StatsResponse, error)
 	WaitOOM(context.Context, *WaitOOMRequest) (*WaitOOMResponse, error)
+	Spare(context.Context, *SpareRequest) (*SpareResponse, error)
+	Spared(context.Context, *Empty) (*Empty, error)
 	Shutdown(context.Context, *Empty) (*Empty, error)
 }
 
@@ -143,6 +145,20 @@ func RegisterAgentService(srv *ttrpc.Server, svc AgentService) {
 					return nil, err
 				}
 				return svc.WaitOOM(ctx, &req)
+			},
+			"Spare": func(ctx context.Context, unmarshal func(interface{}) error) (interface{}, error) {
+				var req SpareRequest
+				if err := unmarshal(&req); err != nil {
+					return nil, err
+				}
+				return svc.Spare(ctx, &req)
+			},
+			"Spared": func(ctx context.Context, unmarshal func(interface{}) error) (interface{}, error) {
+				var req Empty
+				if err := unmarshal(&req); err != nil {
+					return nil, err
+				}
+				return svc.Spared(ctx, &req)
 			},
 			"Shutdown": func(ctx context.Context, unmarshal func(interface{}) error) (interface{}, error) {
 				var req Empty
@@ -288,6 +304,22 @@ func (c *agentClient) Stats(ctx context.Context, req *ContainerRequest) (*StatsR
 func (c *agentClient) WaitOOM(ctx context.Context, req *WaitOOMRequest) (*WaitOOMResponse, error) {
 	var resp WaitOOMResponse
 	if err := c.client.Call(ctx, "paracell.agent.v1.Agent", "WaitOOM", req, &resp); err != nil {
+		return nil, err
+	}
+	return &resp, nil
+}
+
+func (c *agentClient) Spare(ctx context.Context, req *SpareRequest) (*SpareResponse, error) {
+	var resp SpareResponse
+	if err := c.client.Call(ctx, "paracell.agent.v1.Agent", "Spare", req, &resp); err != nil {
+		return nil, err
+	}
+	return &resp, nil
+}
+
+func (c *agentClient) Spared(ctx context.Context, req *Empty) (*Empty, error) {
+	var resp Empty
+	if err := c.client.Call(ctx, "paracell.agent.v1.Agent", "Spared", req, &resp); err != nil {
 		return nil, err
 	}
 	return &resp, nil
