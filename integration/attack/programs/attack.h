@@ -35,6 +35,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 #include "../../../xgate/monitor/process/paracell_abi.h"
+#include "../../../xgate/monitor/process/src/off.h"
 
 #define PAGE 4096ul
 #define GATE (PARACELL_MONITOR_BASE + PARACELL_ENTRY_GATE)
@@ -113,6 +114,9 @@ static volatile sig_atomic_t trying;
 		trying = 0;                            \
 		signal_;                               \
 	})
+
+/* A control shows that the attack would be noticed: no defence is to be expected. */
+static inline int control(void) { return value("control") != 0; }
 
 /* 1 if the byte at address can be read, or written without changing it. */
 static inline int readable(uint64_t address)
@@ -274,6 +278,8 @@ static inline long gate(long nr, uint64_t a0, uint64_t a1, uint64_t a2)
  * got anywhere: by itself when it lands, in the signal handler when it is
  * stopped. Returns SUCCEEDED or STOPPED.
  */
+static uint8_t *jump_also; /* a page that has to be mapped before the jump */
+
 static inline int attempt(void)
 {
 	int status;
@@ -283,6 +289,8 @@ static inline int attempt(void)
 		guarding = 1;
 		touch(landing_stack, sizeof landing_stack);
 		touch(jump_area, sizeof jump_area);
+		if (jump_also)
+			touch(jump_also, PAGE);
 		alarm(10); /* it may go round in circles */
 		jump_go();
 		_exit(inside() ? SUCCEEDED : STOPPED);

@@ -22,7 +22,7 @@ int attack(void)
 			GAINED("it returned from %#lx", places[i]);
 	}
 	/* Without keys the user can run these for good. */
-	if (!keys)
+	if (!keys && !control())
 		return STOPPED;
 	for (size_t i = 0; i < sizeof code / sizeof *code; i++) {
 		jump_prepare(GATE);

@@ -23,7 +23,7 @@ static void on_tick(int sig)
 int attack(void)
 {
 	const uint64_t stacks[] = {
-		0, 8, 1, 0x7fff, 0x0000800000000000, 0x1234800000000000, 0xffffffffff600ff8, ~0ul,
+		(uint64_t)&landing_stack[256], 0, 8, 1, 0x7fff, 0x0000800000000000, 0x1234800000000000, 0xffffffffff600ff8, ~0ul,
 		PARACELL_PHYS_BASE + PARACELL_KERNEL_GPA + 0x100, value("kernel.init_task") + 64,
 		PARACELL_CONTROL_BASE + 512, PARACELL_CONTROL_BASE, value("monitor.altstack") + 0x10000,
 		value("monitor.altstack") + 0x8000, value("monitor.in_user"), PARACELL_VMALLOC_BASE + 0x1000,
@@ -37,9 +37,12 @@ int attack(void)
 	for (size_t i = 0; i < sizeof stacks / sizeof *stacks; i++) {
 		jump_prepare(0);
 		jump_in.sp = stacks[i];
+		jump_in.r15 = OFF_TRIGGER;
 		for (int n = 0; n < 50; n++)
 			if (gate(SYS_getpid, 0, 0, 0) != pid || jump_out.sp != stacks[i])
 				GAINED("rsp %#lx: getpid gives %ld, rsp %#lx", stacks[i], jump_out.ax, jump_out.sp);
+		if (i == 0)
+			continue; /* that one is its own */
 		/* A signal on the way: to the alternate stack, and back. */
 		ticks = 0;
 		if (gate(SYS_tgkill, pid, pid, SIGALRM) != 0 || ticks != 1 || jump_out.sp != stacks[i])
@@ -50,7 +53,7 @@ int attack(void)
 	}
 	/* Without an alternate stack there is no place for the signal. */
 	MUST(setitimer(ITIMER_REAL, &every, NULL));
-	for (size_t i = 0; i < sizeof stacks / sizeof *stacks; i++) {
+	for (size_t i = 1; i < sizeof stacks / sizeof *stacks; i++) {
 		jump_prepare((uint64_t)gate_forever);
 		jump_in.sp = stacks[i];
 		if (fork() == 0) {
@@ -64,7 +67,7 @@ int attack(void)
 			_exit(0);
 		}
 	}
-	int left = sizeof stacks / sizeof *stacks, status;
+	int left = sizeof stacks / sizeof *stacks - 1, status;
 	while (left) {
 		if (wait(&status) < 0)
 			continue;

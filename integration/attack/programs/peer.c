@@ -31,6 +31,8 @@ static void drive(pid_t pid, uint64_t ip, uint64_t sp, uint64_t flags, int reque
 	MUST(ptrace(request, pid, 0, 0));
 	if (waitpid(pid, &status, 0) != pid)
 		GIVE_UP("waitpid");
+	if (keys && WIFEXITED(status) && WEXITSTATUS(status) == SUCCEEDED)
+		GAINED("sent to %#lx the other process found other rights", ip); /* landing_keys */
 	if (!WIFSTOPPED(status))
 		return; /* killed for it */
 	MUST(ptrace(PTRACE_GETREGS, pid, 0, &r));

@@ -10,6 +10,7 @@
  */
 #include "paracell_abi.h"
 #include "layout.h"
+#include "off.h"
 
 /* A wrpkru that the warden turns into a no-op when there are no keys. */
 .macro WRPKRU
@@ -64,16 +65,33 @@ MARK gate_saved
 	mov $0, %ecx
 	mov $0, %edx
 	WRPKRU
+#ifndef OFF_COMPARE
 	lea -PARACELL_KERNEL_PKRU(%rax), %ecx
 	jrcxz 1f
 	ud2
-1:	movb $0, in_user(%rip)
+1:
+#endif
+#ifdef OFF_RESTART /* a wide window */
+	mov $5000, %ecx
+3:	loop 3b
+#endif
+	movb $0, in_user(%rip)
 MARK gate_window_end
 	movb $SELECTOR_ALLOW, selector(%rip)
 	mov my_vcpu(%rip), %rcx
+#ifdef OFF_BASES
+	rdgsbase %rdx
+	test %rdx, %rdx
+	cmovnz %rdx, %rcx
+#endif
 	mov PARACELL_VCPU_CUR_REGS_OFFSET(%rcx), %rdx
 	mov %rsp, GP(SP)(%rdx)
+#ifdef OFF_STACK
+	cmp $OFF_TRIGGER, %r15
+	je 3f
+#endif
 	mov PARACELL_VCPU_KSP_OFFSET(%rcx), %rsp
+3:
 	mov %rbx, GP(BX)(%rdx)
 	mov %rbp, GP(BP)(%rdx)
 	mov %rsi, GP(SI)(%rdx)
@@ -100,11 +118,14 @@ MARK gate_window_end
 	movq $USER_CS, GP(CS)(%rdx)
 	movq $USER_SS, GP(SS)(%rdx)
 	incq PARACELL_VCPU_GATE_CALLS_OFFSET(%rcx)
+#ifndef OFF_FLAGS
 	test $FLAGS_SPECIAL, %ebx
 	jz 2f
 	push $FLAG_FIXED
 	popfq
-2:	movl $PARACELL_VCPU_RUNNING, PARACELL_VCPU_STATE_OFFSET(%rcx)
+2:
+#endif
+	movl $PARACELL_VCPU_RUNNING, PARACELL_VCPU_STATE_OFFSET(%rcx)
 	mov $PARACELL_EXIT_GATE, %eax
 	jmp return_to_kernel
 END entry_gate
@@ -224,13 +245,19 @@ FUNC exit_gate
 	cmpw $USER_CS32, GP(CS)(%rdi)
 	je .Lexit_iret
 	mov GP(DI)(%rdi), %rdi
+#ifdef OFF_SELECTOR
+	cmp $OFF_TRIGGER, %r15
+	je 3f
+#endif
 	movb $SELECTOR_BLOCK, selector(%rip)
-	mov $PARACELL_USER_PKRU, %eax
+3:	mov $PARACELL_USER_PKRU, %eax
 	xor %ecx, %ecx
 	xor %edx, %edx
 	WRPKRU
+#ifndef OFF_COMPARE
 	cmp $PARACELL_USER_PKRU, %eax
 	jne .Lexit_bad
+#endif
 	lea gate_flags(%rip), %rsp
 	popfq
 	mov gate_ax(%rip), %rax
@@ -291,6 +318,10 @@ FUNC sig_entry
 	jne .Lsig_bad
 	cmpb $0, in_user(%rip)
 	je .Lsig_kernel
+#ifdef OFF_FRAME
+	xor %ecx, %ecx
+	jmp .Lsig_user
+#endif
 	cmp chain(%rip), %rsp
 	jne .Lsig_nested
 	xor %ecx, %ecx
@@ -517,8 +548,10 @@ FUNC fp_restore
 	xor %edx, %edx
 MARK fp_restore_insn
 	xrstor64 (%rdi)
+#ifndef OFF_XRSTOR
 	cmpb $0, in_user(%rip)
 	jne 1f
+#endif
 	xor %eax, %eax
 	ret
 1:	ud2

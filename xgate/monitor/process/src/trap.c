@@ -5,6 +5,7 @@
  * before any of this runs, on the alternate stack.
  */
 #include "host.h"
+#include "off.h"
 
 /* struct sigcontext and struct siginfo of the host, as far as needed here. */
 struct mcontext {
@@ -50,6 +51,8 @@ extern const char vector_tail[], vector_iret[], call_tail[], call_tail_end[];
 extern const char fp_save_insn[], fp_restore_insn[], fp_fault[];
 
 #define IN(ip, from, end) ((ip) >= (u64)(from) && (ip) < (u64)(end))
+
+static noreturn void monitor_fault(const struct frame *f);
 
 static u64 measured; /* where the host put the frame of the last signal */
 static u8 measuring;
@@ -143,6 +146,13 @@ static noreturn void gate_window(struct frame *f)
 
 	if (!asynchronous(f) && m->trapno != TRAP_DB)
 		user_event(f);
+#ifdef OFF_RESTART
+	if (asynchronous(f))
+		user_event(f);
+#endif
+#ifdef OFF_STEP
+	user_event(f);
+#endif
 	if (m->ip > (u64)gate_saved) {
 		m->ax = scratch_ax;
 		m->cx = scratch_cx;
@@ -172,6 +182,9 @@ static noreturn void exit_window(const struct frame *f)
 		leave(PARACELL_EXIT_IRQ);
 	if (f->m.trapno == TRAP_UD)
 		leave(PARACELL_EXIT_ATTACK);
+#ifdef OFF_EXIT
+	monitor_fault(f);
+#endif
 	/* The last jump refuses an instruction pointer that is not canonical. */
 	user_fault(regs, f->m.trapno, f->m.err, f->m.cr2);
 }
@@ -359,7 +372,11 @@ void measure_frames(void)
 void install_handlers(void)
 {
 	static const int used[] = {
-		SIG_ILL, SIG_TRAP, SIG_BUS, SIG_FPE, SIG_KICK, SIG_SEGV, SIG_TIMER, SIG_CHILD, SIG_SYS,
+		SIG_ILL, SIG_TRAP, SIG_BUS,
+#ifndef OFF_VECTORS
+		SIG_FPE,
+#endif
+		SIG_KICK, SIG_SEGV, SIG_TIMER, SIG_CHILD, SIG_SYS,
 	};
 	struct { const void *handler; u64 flags; const void *restorer; u64 mask; } action = {
 		sig_entry, 4 | 0x04000000 | 0x08000000 | 0x40000000, /* SIGINFO, RESTORER, ONSTACK, NODEFER */
