@@ -92,7 +92,7 @@ func patience(w where) time.Duration {
 		return 5 * time.Second
 	}
 	if testenv.Emulated() {
-		return 4 * time.Minute
+		return 8 * time.Minute
 	}
 	return 2 * time.Minute
 }
@@ -193,7 +193,7 @@ func monitorOf(t *testing.T, w where) (image []byte, args []string) {
 			t.Fatal(err)
 		}
 		return image, symbols(t, bytes.NewReader(image), "monitor", "altstack", "in_user", "selector", "scratch_ax",
-			"gate_ip", "exit_gate", "sig_entry", "sig_restorer", "_start")
+			"gate_ip", "exit_gate", "sig_entry", "sig_restorer", "fp_restore", "_start")
 	}
 	image, err := kvmmonitor.Image()
 	if err != nil {
@@ -201,7 +201,7 @@ func monitorOf(t *testing.T, w where) (image []byte, args []string) {
 	}
 	names := map[string]string{
 		"altstack": "emergency_stack", "in_user": "in_user", "selector": "gate_ip", "scratch_ax": "scratch_ax", "gate_ip": "gate_ip",
-		"exit_gate": "exit_gate", "sig_entry": "trap_entry", "sig_restorer": "trap_window_end", "_start": "monitor_main",
+		"exit_gate": "exit_gate", "sig_entry": "trap_entry", "sig_restorer": "trap_window_end", "fp_restore": "fp_restore", "_start": "monitor_main",
 	}
 	found := symbols(t, bytes.NewReader(image), "monitor", slices.Sorted(maps.Values(names))...)
 	for name, symbol := range names {

@@ -108,7 +108,7 @@ var controls = []control{
 	{attack: "sigreturn", off: off{name: "faults of the exit gate", monitor: "EXIT"}, ends: true, says: []string{"fault in the monitor"}},
 	{attack: "trampoline", off: off{name: "low pages can be mapped", kernel: lowPages}, says: []string{"the page at"}},
 	{attack: "jump_wrpkru", off: off{name: "PKRU is not compared", monitor: "COMPARE"}, keys: true, says: []string{"wrpkru at"}},
-	{attack: "peer", off: off{name: "PKRU is not compared", monitor: "COMPARE"}, keys: true, says: []string{"found other rights"}},
+	{attack: "peer", off: off{name: "user addresses are not translated", kernel: trusting}, says: []string{"on the kernel's memory gives"}},
 	{attack: "jump_everywhere", off: off{name: "who jumps to xrstor goes on", monitor: "XRSTOR"}, keys: true, says: []string{"jump to"}},
 	{attack: "wrpkru", off: noViews, keys: true, says: []string{"succeeded"}},
 	{attack: "wrpkru_places", off: noViews, keys: true, says: []string{"succeeded"}},

@@ -59,8 +59,8 @@ var suite = []struct {
 		make: []string{"integration/rewrite/programs"}, assets: []string{"bin/paracell", "bin/paracell-init", "bin/paracell-kernel", "bin/rewrite"},
 	},
 	{
-		pkg: "integration/attack", run: "TestAttack$|TestControl$",
-		make: []string{"integration/attack/programs", "integration/attack/off"},
+		pkg: "integration/attack", run: "TestAttack$|TestControl$", timeout: 15 * time.Minute,
+		make:   []string{"integration/attack/programs", "integration/attack/off"},
 		assets: []string{"bin/paracell", "bin/paracell-init", "bin/paracell-kernel", "bin/attack", "bin/attack-off"},
 	},
 }

