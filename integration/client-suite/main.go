@@ -22,6 +22,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -48,6 +49,7 @@ func run() error {
 	out := flag.String("o", "", "`file` that gets the table; standard output if empty")
 	logs := flag.String("logs", "", "`folder` that gets the full output")
 	patience := flag.Duration("timeout", 15*time.Minute, "most time of one runtime")
+	count := flag.Int("count", 1, "how often each test is run")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -64,7 +66,7 @@ func run() error {
 		}
 		fmt.Fprintf(os.Stderr, "running the tests with %s\n", l)
 		begin := time.Now()
-		text, err := s.test(ctx, l, *pattern, *patience)
+		text, err := s.test(ctx, l, *pattern, *count, *patience)
 		if *logs != "" {
 			if err := os.WriteFile(filepath.Join(*logs, l+".log"), text, 0o644); err != nil {
 				return err
@@ -247,7 +249,7 @@ exec "$@"
 `
 
 // test runs the tests with a runtime and returns their output.
-func (s *suite) test(ctx context.Context, label, pattern string, patience time.Duration) ([]byte, error) {
+func (s *suite) test(ctx context.Context, label, pattern string, count int, patience time.Duration) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience+time.Minute)
 	defer cancel()
 	files, err := os.MkdirTemp(tools.Cache(), "client-suite-")
@@ -257,7 +259,8 @@ func (s *suite) test(ctx context.Context, label, pattern string, patience time.D
 	defer os.RemoveAll(files)
 	cmd := exec.CommandContext(ctx, "unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc",
 		"sh", "-c", private, "sh", files,
-		s.binary, "-test.v", "-test.root", "-no-criu", "-test.parallel", "2", "-test.run", pattern, "-test.skip", skipped(label), "-test.timeout", patience.String())
+		s.binary, "-test.v", "-test.root", "-no-criu", "-test.parallel", "2", "-test.run", pattern, "-test.skip", skipped(label), "-test.count", strconv.Itoa(count),
+		"-test.timeout", patience.String())
 	cmd.Dir = filepath.Join(filepath.Dir(s.binary), "source/integration/client")
 	cmd.Env = append(s.env, "TEST_RUNTIME="+runtimes[label])
 	var out bytes.Buffer

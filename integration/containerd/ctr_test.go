@@ -4,6 +4,7 @@ package containerd
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -18,6 +19,12 @@ func TestCtrRun(t *testing.T) {
 		host, _ := exec.Command("uname", "-sr").Output()
 		if status != 0 || !strings.HasPrefix(out, "Linux 6.12.") || out == string(host) {
 			t.Errorf("status %d: %q, host %q\n%s", status, out, host, errOut)
+		}
+	})
+	t.Run("name", func(t *testing.T) {
+		host, err := os.Hostname()
+		if out, _, status := d.Run(t, "", "name", "/bin/uname", "-n"); err != nil || status != 0 || strings.TrimSpace(out) != host {
+			t.Errorf("status %d: %q, the host is %q, %v", status, out, host, err)
 		}
 	})
 	t.Run("status", func(t *testing.T) {

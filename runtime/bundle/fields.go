@@ -83,7 +83,7 @@ var fields = []Field{
 
 	{"root.path", "", Host, "virtio-fs gives the guest this directory and nothing above it"},
 	{"root.readonly", "", Guest, "crun"},
-	{"hostname", "", Guest, "crun"},
+	{"hostname", "", Guest, "crun; without one it is the host's, as in a new namespace of the host"},
 	{"domainname", "", Guest, "crun"},
 	{"mounts[]", "destination type source options", Both, "crun; what a bind mount names on the host comes by virtio-fs. Types that need a device or files of the host are refused"},
 	{"mounts[].uidMappings[]", idLeaves, Refused, "the guest's crun cannot map the owners of virtio-fs: change them on the host, or use a user namespace"},

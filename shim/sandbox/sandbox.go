@@ -83,7 +83,13 @@ func Start(ctx context.Context, c config.Cell) (_ *Sandbox, err error) {
 		return nil, fmt.Errorf("cell %s: its agent did not connect: %w", c.Name, err)
 	}
 	s.agent = agent.NewAgentClient(ttrpc.NewClient(conn))
-	hello, err := s.agent.Hello(ctx, &agent.HelloRequest{})
+	// A container without a name of its own has the host's, as a new UTS namespace
+	// on the host would.
+	hostname, err := os.Hostname()
+	if err != nil {
+		return nil, err
+	}
+	hello, err := s.agent.Hello(ctx, &agent.HelloRequest{Hostname: hostname})
 	if err != nil {
 		return nil, fmt.Errorf("cell %s: %w", c.Name, err)
 	}
