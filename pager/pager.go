@@ -82,7 +82,8 @@ const (
 	// epochUnit is what Area.Epoch counts.
 	epochUnit = time.Millisecond
 	// tick is how often freed frames are looked at while there are some.
-	tick = 5 * time.Millisecond
+	tick        = 5 * time.Millisecond
+	slowestTick = 50 * time.Millisecond
 	// collectTime is how long due frames wait for more of them: fewer host
 	// calls for the same memory.
 	collectTime = 15 * time.Millisecond
@@ -239,7 +240,8 @@ func (p *Pager) round() (time.Duration, error) {
 	if p.pending.empty() {
 		return slow, nil
 	}
-	return tick, nil
+	// A long delay needs no close look.
+	return max(tick, min(policy.Delay/16, slowestTick)), nil
 }
 
 // read empties the ring: frames to bind are bound at once, free ones are queued.

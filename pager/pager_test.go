@@ -362,7 +362,7 @@ func TestPolicies(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if _, err := PolicyByName("colour"); err == nil || !strings.Contains(err.Error(), "page, huge, report, report4k, none, off") {
+	if _, err := PolicyByName("colour"); err == nil || !strings.Contains(err.Error(), "page, calm, huge, report, report4k, none, off") {
 		t.Errorf("%v", err)
 	}
 	for _, p := range []Policy{{Unbind: true}, {Unbind: true, Grain: 3}, {BindGrain: 5}, {Delay: -1}} {

@@ -180,10 +180,22 @@ func (h *Host) Count(s State) uint64 {
 		return 0
 	}
 	n := uint64(0)
-	for i := range *words {
-		if Word(atomic.LoadUint32(&(*words)[i])).State() == s {
+	add := func(w Word) {
+		if w.State() == s {
 			n++
 		}
+	}
+	pairs := pairsOf(*words)
+	for i := range pairs {
+		pair := atomic.LoadUint64(&pairs[i])
+		if pair == 0 && s != StateUnbound {
+			continue // most of a table, as a rule
+		}
+		add(Word(pair))
+		add(Word(pair >> 32))
+	}
+	if odd := len(*words) % 2; odd != 0 {
+		add(Word(atomic.LoadUint32(&(*words)[len(*words)-1])))
 	}
 	return n
 }

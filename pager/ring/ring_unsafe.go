@@ -21,3 +21,9 @@ func areaOf(control []byte) (*Area, error) {
 func wordsOf(b []byte) []uint32 {
 	return unsafe.Slice((*uint32)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/4)
 }
+
+// pairsOf returns the words of a table, which begins with a page, two by two; the
+// last of an odd number is left out.
+func pairsOf(words []uint32) []uint64 {
+	return unsafe.Slice((*uint64)(unsafe.Pointer(unsafe.SliceData(words))), len(words)/2)
+}

@@ -17,6 +17,7 @@ const (
 	DefaultMemory    = 512 << 20
 	DefaultOverhead  = 64 << 20
 	DefaultIsolation = "auto"
+	DefaultPager     = "off"
 	DefaultCwd       = "/"
 	defaultPath      = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 )
@@ -82,7 +83,7 @@ type Cell struct {
 // Default is a cell with all defaults and neither a root nor a command.
 func Default() Cell {
 	return Cell{
-		Name: "cell", Memory: DefaultMemory, Vcpus: 1, Platform: "auto", Isolation: DefaultIsolation, Pager: "off", Rewriting: true,
+		Name: "cell", Memory: DefaultMemory, Vcpus: 1, Platform: "auto", Isolation: DefaultIsolation, Pager: DefaultPager, Rewriting: true,
 		Cwd: DefaultCwd, Hostname: "cell",
 	}
 }

@@ -29,7 +29,7 @@ const (
 func Defaults() *Settings {
 	s := &Settings{
 		Platform: "auto", Isolation: DefaultIsolation, Vcpus: 1,
-		Memory: DefaultMemory, MemoryOverhead: DefaultOverhead, Pager: "off", Rewriting: true,
+		Memory: DefaultMemory, MemoryOverhead: DefaultOverhead, Pager: DefaultPager, Rewriting: true,
 		sources: map[string]string{},
 	}
 	for _, k := range keys {

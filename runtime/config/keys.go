@@ -141,7 +141,7 @@ var keys = []Key{
 	boolean("debug", "the guest's console, with its kernel's log, goes to containerd's log", HonourListed,
 		func(s *Settings) *bool { return &s.Debug }),
 	choice("pager", "how the memory of a cell follows its demand", HonourDefault,
-		func(s *Settings) *string { return &s.Pager }, "off", "page", "huge", "report", "report4k", "none"),
+		func(s *Settings) *string { return &s.Pager }, "off", "page", "calm", "huge", "report", "report4k", "none"),
 	boolean("cold_cache", "an idle cell gives page cache back that it has not used for long; needs a pager", HonourDefault,
 		func(s *Settings) *bool { return &s.ColdCache }),
 	boolean("rewriting", "system-call instructions of programs become jumps to the gate", HonourDefault,
