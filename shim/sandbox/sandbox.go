@@ -30,6 +30,9 @@ import (
 // bootTimeout bounds the time until the agent has connected.
 const bootTimeout = time.Minute
 
+// endTimeout bounds the time from the end of a cell's connections to its own.
+const endTimeout = 2 * time.Second
+
 // Sandbox is a cell that runs. Close must be called.
 type Sandbox struct {
 	agent agent.AgentService
@@ -80,7 +83,7 @@ func Start(ctx context.Context, c config.Cell) (_ *Sandbox, err error) {
 	go s.wait()
 	conn, err := s.accept(ctx, l)
 	if err != nil {
-		return nil, fmt.Errorf("cell %s: its agent did not connect: %w", c.Name, err)
+		return nil, fmt.Errorf("cell %s: its agent did not connect: %w", c.Name, s.cause(err))
 	}
 	s.agent = agent.NewAgentClient(ttrpc.NewClient(conn))
 	// A container without a name of its own has the host's, as a new UTS namespace
@@ -91,7 +94,7 @@ func Start(ctx context.Context, c config.Cell) (_ *Sandbox, err error) {
 	}
 	hello, err := s.agent.Hello(ctx, &agent.HelloRequest{Hostname: hostname})
 	if err != nil {
-		return nil, fmt.Errorf("cell %s: %w", c.Name, err)
+		return nil, fmt.Errorf("cell %s: its agent does not answer: %w", c.Name, s.cause(err))
 	}
 	log.G(ctx).WithField("kernel", hello.Kernel).WithField("boot", time.Since(begin)).Debug("cell is up")
 	return s, nil
@@ -115,6 +118,17 @@ func (s *Sandbox) accept(ctx context.Context, l net.Listener) (net.Conn, error) 
 		return nil, s.why
 	case <-ctx.Done():
 		return nil, ctx.Err()
+	}
+}
+
+// cause is the reason of the cell's end, if that is where the error of a
+// connection to it came from: connections end a moment before.
+func (s *Sandbox) cause(err error) error {
+	select {
+	case <-s.ended:
+		return s.why
+	case <-time.After(endTimeout):
+		return err
 	}
 }
 

@@ -55,6 +55,8 @@ const (
 	fuseMinMinor = 31
 )
 
+var silence sync.Once
+
 // Server is what the device asks for answers.
 type Server interface {
 	fuse.RawFileSystem
@@ -97,8 +99,10 @@ func New(tag string, server Server) (*Device, error) {
 		return nil, fmt.Errorf("file system tag %q: 1 to %d bytes are possible", tag, tagSize)
 	}
 	o := server.MountOptions()
-	// The guest could fill the host's log.
+	// The guest could fill the host's log. Of short requests go-fuse tells the
+	// standard logger, which nothing of ours uses.
 	o.Logger = log.New(io.Discard, "", 0)
+	silence.Do(func() { log.SetOutput(io.Discard) })
 	return &Device{
 		tag: tag, server: server, proto: fuse.NewProtocolServer(server, o),
 		hiprioBell: virtio.NewBell(), requestBell: virtio.NewBell(),

@@ -4,7 +4,10 @@
 #include "code.h"
 #include <linux/aio_abi.h>
 #include <linux/io_uring.h>
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
 #include <sys/ptrace.h>
+#include <sys/shm.h>
 #include <sys/uio.h>
 
 static int memory_file(int n)
@@ -44,6 +47,49 @@ static void alias(void)
 	}
 	MUST(waitpid(pid, NULL, 0));
 	OPEN_WITH(x, "written by another process");
+}
+
+/* The same with System V shared memory, attached a second time after it has run. */
+static void shared_memory(void)
+{
+	int id = MUST(shmget(IPC_PRIVATE, PAGE, IPC_CREAT | 0700));
+	uint8_t *x = MUST(shmat(id, NULL, SHM_EXEC));
+	uint8_t *w;
+
+	*x = 0xc3;
+	run(x);
+	w = MUST(shmat(id, NULL, 0));
+	memcpy(w, opener, sizeof opener);
+	OPEN_WITH(x, "written through shared memory");
+	*x = 0xc3;
+	run(x);
+	memcpy(w, opener, sizeof opener);
+	OPEN_WITH(x, "written through shared memory, again");
+	shmdt(w);
+	shmdt(x);
+	shmctl(id, IPC_RMID, NULL);
+}
+
+/* Pages that userfaultfd fills: where there was one that has run, too. */
+static void by_userfaultfd(void)
+{
+	static uint8_t source[PAGE] __attribute__((aligned(4096)));
+	uint8_t *p = pages(1, PROT_READ | PROT_WRITE | PROT_EXEC);
+	int fd = MUST(syscall(SYS_userfaultfd, O_CLOEXEC));
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register range = {
+		.range = { (uintptr_t)p, PAGE }, .mode = UFFDIO_REGISTER_MODE_MISSING,
+	};
+	struct uffdio_copy copy = { .dst = (uintptr_t)p, .src = (uintptr_t)source, .len = PAGE };
+
+	memcpy(source, opener, sizeof opener);
+	warm_up(p);
+	MUST(ioctl(fd, UFFDIO_API, &api));
+	MUST(ioctl(fd, UFFDIO_REGISTER, &range));
+	MUST(madvise(p, PAGE, MADV_DONTNEED));
+	MUST(ioctl(fd, UFFDIO_COPY, &copy));
+	OPEN_WITH(p, "filled by userfaultfd");
+	close(fd);
 }
 
 static void file_write(void)
@@ -242,6 +288,8 @@ static void uring(void)
 int attack(void)
 {
 	alias();
+	shared_memory();
+	by_userfaultfd();
 	file_write();
 	own_memory();
 	moved();

@@ -152,7 +152,7 @@ void chain_put(struct queue *q, struct chain *c, u32 out, u32 in)
 	if (!out)
 		head = n + 1;
 	c->busy = 1;
-	if (rarely(500))
+	if (rude == 2 || rarely(500))
 		spoil(q, d);
 	q->avail->ring[q->avail->idx % q->size] = rarely(5000) ? (u16)rnd() : (u16)head;
 	__atomic_store_n(&q->avail->idx, (u16)(q->avail->idx + 1), __ATOMIC_SEQ_CST);
