@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/paracell/paracell/pager/ring"
+	"github.com/paracell/paracell/vmm/memory"
 )
 
 // hostileSeconds in the environment makes TestHostileGuest longer.
@@ -114,4 +115,34 @@ func (c *cell) scribble(r *rand.Rand, seed uint64) {
 		// Indices, entries, the place of the table.
 		binary.NativeEndian.PutUint64(area[128+8*r.IntN(4):], r.Uint64())
 	}
+}
+
+// TestEntriesBeforeTable: a ring that is never empty, and no table to go with it,
+// must not keep the Pager busy for ever.
+func TestEntriesBeforeTable(t *testing.T) {
+	mem, err := memory.New("test", cellFrames*ring.FrameSize, controlSize)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mem.Close()
+	failed := make(chan error, 1)
+	p, err := New(Options{
+		Memory: mem, Policy: Policies[0], Fail: func(err error) { failed <- err },
+		RaiseIRQ: func(uint) error { return nil }, Activity: func() uint64 { return 0 },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const tail = 128 // PAGER_AREA_TAIL_OFFSET
+	binary.NativeEndian.PutUint64(mem.Tail()[ring.Offset+tail:], 1)
+	p.Kick()
+	select {
+	case err := <-failed:
+		if !errors.Is(err, ring.ErrCorrupt) {
+			t.Error(err)
+		}
+	case <-time.After(patience):
+		t.Error("it did not notice")
+	}
+	p.Close()
 }

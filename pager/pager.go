@@ -183,6 +183,11 @@ func (p *Pager) run() {
 			depth = ring.SleepNap
 		}
 		if !p.ring.Sleep(depth) {
+			select {
+			case <-p.closing: // a guest can see to it that there is always something
+				return
+			default:
+			}
 			continue
 		}
 		var expired <-chan time.Time
@@ -207,7 +212,12 @@ func (p *Pager) now() uint32 { return uint32(time.Since(p.started) / epochUnit) 
 // round does what there is to do and says when the next one is due at the
 // latest; 0: when something happens.
 func (p *Pager) round() (time.Duration, error) {
+	// Before the table is looked for: the guest fills the ring after it.
+	waiting := p.ring.Waiting()
 	ready, err := p.ring.Attach(p.options.Memory.Slice)
+	if err == nil && !ready && waiting {
+		err = fmt.Errorf("%w: entries before there is a table of words", ring.ErrCorrupt)
+	}
 	if err != nil || !ready {
 		return 0, err
 	}

@@ -180,6 +180,54 @@ func TestControl(t *testing.T) {
 	}
 }
 
+// TestTable compares the table in SECURITY.md with what is tested.
+func TestTable(t *testing.T) {
+	if testenv.Emulated() {
+		t.Skip("the text is not in the machine")
+	}
+	text, err := os.ReadFile(filepath.Join(testenv.Top(), "SECURITY.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := map[string][]string{}
+	for line := range strings.Lines(string(text)) {
+		cells := strings.Split(strings.TrimSpace(line), " | ")
+		if len(cells) != 5 {
+			continue
+		}
+		if _, name, ok := strings.Cut(cells[2], "[`"); ok {
+			name, _, _ = strings.Cut(name, "`]")
+			rows[name] = cells
+		}
+	}
+	for _, a := range attacks {
+		i := slices.IndexFunc(controls, func(c control) bool { return c.attack == a.name })
+		row := rows[a.name]
+		if i < 0 || row == nil {
+			t.Errorf("%s has no control or no row", a.name)
+			continue
+		}
+		want := controls[i].off.name + ": succeeds"
+		switch {
+		case controls[i].ends:
+			want = controls[i].off.name + ": the cell ends"
+		case controls[i].wild:
+			want += ", or the cell hangs"
+		}
+		if got := strings.TrimSuffix(row[4], " |"); got != want {
+			t.Errorf("%s: %q, in the table %q", a.name, want, got)
+		}
+		if a.open == "" && row[3] != "stopped" && a.name != "scan_vectors" {
+			t.Errorf("%s: in the table it is %q", a.name, row[3])
+		}
+	}
+	for name := range rows {
+		if strings.Contains(rows[name][2], "attack/programs/") && !slices.ContainsFunc(controls, func(c control) bool { return c.attack == name }) {
+			t.Errorf("the table has %s, which is no attack", name)
+		}
+	}
+}
+
 // TestProductionHasNoSwitch: what users get cannot be told to leave out a defence.
 func TestProductionHasNoSwitch(t *testing.T) {
 	image, err := monitor.Image()
