@@ -44,8 +44,8 @@ func threadTime() time.Duration {
 // the one that the guest runs on: then the guest stands still as long. So there
 // is a rest after a piece of work, for the guest to run in.
 const (
-	paceWork = 300 * time.Microsecond
-	paceRest = 150 * time.Microsecond
+	paceWork = 800 * time.Microsecond
+	paceRest = 200 * time.Microsecond
 )
 
 // pacer says when to rest.

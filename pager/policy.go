@@ -42,7 +42,7 @@ const hugeGrain = 512
 // is freed between two processes of a build is mostly used again before.
 const (
 	delay      = 75 * time.Millisecond
-	burstDelay = 20 * time.Millisecond
+	burstDelay = 10 * time.Millisecond
 )
 
 // calmDelay is the delay of a policy that shall cost nothing while the cell works.
