@@ -3,25 +3,11 @@
 #ifndef LAYOUT_H
 #define LAYOUT_H
 
-/* RFLAGS. */
-#define FLAG_FIXED 0x2 /* always 1 */
-#define FLAG_TF 0x100
-#define FLAG_IF 0x200
-#define FLAG_DF 0x400
-#define FLAG_NT 0x4000
-#define FLAG_RF 0x10000
-#define FLAG_AC 0x40000
-/* What the user may choose: arithmetic flags and CF..OF, TF, DF, NT, RF, AC, ID. */
-#define FLAGS_USER 0x254dd5
-/* Flags that must not be set while the monitor or the kernel runs. */
-#define FLAGS_SPECIAL (FLAG_TF | FLAG_DF | FLAG_NT | FLAG_AC)
+#include "numbers.h"
 
-/* Selectors; those of ring 3 are the ones that programs know from Linux. */
+/* Selectors of ring 0. */
 #define RING0_CS 0x10
 #define RING0_SS 0x18
-#define USER_CS32 0x23
-#define USER_SS 0x2b
-#define USER_CS 0x33
 #define TSS_SELECTOR 0x40
 
 /* Where vmm/kvm maps, beside the image, from the kernel's side (docs/kvm.md). */
@@ -66,17 +52,7 @@
 #define TF_CX 80
 #define TF_DX 88
 
-/* struct kernel_frame: a paracell_kframe with what iretq wants behind it. */
-#define KF_IRET PARACELL_KFRAME_SIZEOF
-#define KF_RESTORE_IRQ (KF_IRET + 40)
-#define KF_SIZEOF (KF_IRET + 48)
-
-/* Results of enter_slow beside those of EntryEnter. */
-#define ENTER_GO (-1)
-
 #define STACK_SIZE 0x4000
 #define CONSOLE_SIZE 0x4000
-
-#define GP(reg) (PARACELL_REGS_GP_OFFSET + 8 * PARACELL_REG_##reg)
 
 #endif

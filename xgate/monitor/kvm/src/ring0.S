@@ -13,14 +13,7 @@
 #include "paracell_abi.h"
 #include "layout.h"
 
-/* A wrpkru that the VMM turns into a no-op when there are no keys. */
-.macro WRPKRU
-.Lsite\@:
-	.byte 0x0f, 0x01, 0xef
-	.pushsection .wrpkru_sites, "a"
-	.quad .Lsite\@
-	.popsection
-.endm
+#include "macros.S"
 
 	.section .ring0, "ax"
 	.globl ring0
@@ -34,6 +27,15 @@ ring0:
 	push $0
 	.endif
 	push $\vec
+.endm
+
+/* The syscall instruction pushes nothing. */
+.macro SYSCALL_FRAME vec
+	mov %rsp, trap_frame_end-TF_SP(%rip)
+	mov %rax, trap_frame_end-TF_AX(%rip)
+	mov %rcx, trap_frame_end-TF_IP(%rip)
+	mov %r11, trap_frame_end-TF_FLAGS(%rip)
+	movq $\vec, trap_frame_end-TF_VEC(%rip)
 .endm
 
 .macro TO_KERNEL_TABLE
@@ -79,21 +81,13 @@ stub_go:
 	.balign STUB_SIZE
 	.globl lstar_pt, cstar_pt
 lstar_pt:
-	mov %rsp, trap_frame_end-TF_SP(%rip)
-	mov %rax, trap_frame_end-TF_AX(%rip)
-	mov %rcx, trap_frame_end-TF_IP(%rip)
-	mov %r11, trap_frame_end-TF_FLAGS(%rip)
-	movq $VEC_SYSCALL, trap_frame_end-TF_VEC(%rip)
+	SYSCALL_FRAME VEC_SYSCALL
 	TO_KERNEL_TABLE
 	TO_RING3
 
 	.balign STUB_SIZE
 cstar_pt:
-	mov %rsp, trap_frame_end-TF_SP(%rip)
-	mov %rax, trap_frame_end-TF_AX(%rip)
-	mov %rcx, trap_frame_end-TF_IP(%rip)
-	mov %r11, trap_frame_end-TF_FLAGS(%rip)
-	movq $VEC_SYSCALL32, trap_frame_end-TF_VEC(%rip)
+	SYSCALL_FRAME VEC_SYSCALL32
 	TO_KERNEL_TABLE
 	TO_RING3
 
@@ -141,25 +135,17 @@ load_table:
 	.balign STUB_SIZE
 	.globl lstar_mk, cstar_mk
 lstar_mk:
-	mov %rsp, trap_frame_end-TF_SP(%rip)
-	mov %rax, trap_frame_end-TF_AX(%rip)
-	mov %rcx, trap_frame_end-TF_IP(%rip)
 	mov %rcx, trap_frame_end-TF_CX(%rip)
 	mov %rdx, trap_frame_end-TF_DX(%rip)
-	mov %r11, trap_frame_end-TF_FLAGS(%rip)
-	movq $VEC_SYSCALL, trap_frame_end-TF_VEC(%rip)
+	SYSCALL_FRAME VEC_SYSCALL
 	TO_KERNEL_KEYS
 	TO_RING3
 
 	.balign STUB_SIZE
 cstar_mk:
-	mov %rsp, trap_frame_end-TF_SP(%rip)
-	mov %rax, trap_frame_end-TF_AX(%rip)
-	mov %rcx, trap_frame_end-TF_IP(%rip)
 	mov %rcx, trap_frame_end-TF_CX(%rip)
 	mov %rdx, trap_frame_end-TF_DX(%rip)
-	mov %r11, trap_frame_end-TF_FLAGS(%rip)
-	movq $VEC_SYSCALL32, trap_frame_end-TF_VEC(%rip)
+	SYSCALL_FRAME VEC_SYSCALL32
 	TO_KERNEL_KEYS
 	TO_RING3
 	.size ring0, . - ring0

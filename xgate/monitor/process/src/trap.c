@@ -48,7 +48,7 @@ extern const char __image_start[], __text_end[];
 extern const char entry_gate[], gate_saved[], gate_window_end[], exit_gate[], exit_gate_end[];
 extern const char sig_entry[], sig_window_end[], sig_restorer[];
 extern const char vector_tail[], vector_iret[], call_tail[], call_tail_end[];
-extern const char fp_save_insn[], fp_restore_insn[], fp_fault[];
+extern const char fp_save_insn[], fp_restore_insn[], access_fault[];
 
 #define IN(ip, from, end) ((ip) >= (u64)(from) && (ip) < (u64)(end))
 
@@ -334,7 +334,7 @@ struct frame *sig_kernel(struct frame *f)
 	if (f->info.signo == SIG_SYS && f->info.code == CODE_SECCOMP)
 		denied(f);
 	if (m->ip == (u64)fp_save_insn || m->ip == (u64)fp_restore_insn) {
-		m->ip = (u64)fp_fault;
+		m->ip = (u64)access_fault;
 		return f;
 	}
 	if (parked || my_slot == ~0U || IN(m->ip, __image_start, __text_end))
