@@ -19,6 +19,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/paracell/paracell/vmm/boot"
 )
 
 // Defaults of Machine.
@@ -135,19 +137,33 @@ func Run(ctx context.Context, m Machine) (Result, error) {
 	if need := int(size>>20)*2 + 256; m.Memory < need {
 		return Result{}, fmt.Errorf("emulated machine: %d MiB of files need at least %d MiB of memory, it has %d", size>>20, need, m.Memory)
 	}
-	return m.boot(ctx, kernel, initrd, filepath.Join(dir, "console"), mark)
+	for tries := 1; ; tries++ {
+		res, err := m.boot(ctx, kernel, initrd, filepath.Join(dir, "console"), mark)
+		// Several emulated processors do not always see in time that the kernel
+		// has patched its code, and it panics while it boots.
+		if !errors.Is(err, ErrNoResult) || res.Boot != 0 || tries == 3 {
+			return res, err
+		}
+	}
 }
 
 // boot starts QEMU and follows it to its end, which is at the latest the end
 // of ctx.
 func (m *Machine) boot(ctx context.Context, kernel *kernel, initrd, console, mark string) (Result, error) {
-	cmdline := "console=ttyS0 quiet panic=-1 oops=panic mitigations=off nokaslr " +
-		"tsc=reliable no_timer_check random.trust_cpu=on nowatchdog " + m.KernelArgs
+	// The emulated counter is the host's. On a busy host the kernel would
+	// measure it wrongly, and its seconds would last for minutes.
+	kHz, err := boot.TSCKHz()
+	if err != nil {
+		return Result{}, err
+	}
 	accel := []string{"-accel", "tcg,thread=multi"}
 	if m.CountInstructions {
 		m.CPUs = 1
+		kHz = 1_000_000
 		accel = []string{"-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off"}
 	}
+	cmdline := "console=ttyS0 quiet panic=-1 oops=panic mitigations=off nokaslr " +
+		"tsc=reliable no_timer_check random.trust_cpu=on nowatchdog tsc_early_khz=" + strconv.FormatUint(kHz, 10) + " " + m.KernelArgs
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", slices.Concat(accel, []string{
 		// QEMU before 9.1 lets IRET of ring 3 read the stack with the rights
 		// of ring 0, which SMAP then refuses: the guest kernel would panic.
@@ -181,7 +197,7 @@ func (m *Machine) boot(ctx context.Context, kernel *kernel, initrd, console, mar
 		if qemuErr.Len() > 0 {
 			waitErr = fmt.Errorf("%v: %s", waitErr, strings.TrimSpace(qemuErr.String()))
 		}
-		return Result{Output: out.output.Bytes()}, fmt.Errorf("%w (booted: %t, qemu: %v)%s", ErrNoResult, out.boot != 0, waitErr, tail(console, nil))
+		return Result{Output: out.output.Bytes(), Boot: out.boot}, fmt.Errorf("%w (booted: %t, qemu: %v)%s", ErrNoResult, out.boot != 0, waitErr, tail(console, nil))
 	}
 	return Result{Output: out.output.Bytes(), ExitCode: out.code, Boot: out.boot, Total: out.total}, out.err
 }

@@ -40,7 +40,7 @@ var suite = []struct {
 		make: []string{"xgate/monitor/process"}, assets: []string{"xgate/monitor/process/testdata/kernel/kernel.elf"},
 	},
 	{
-		name: "kvm_attack", pkg: "integration/attack", run: "TestAttackKVM", modules: []string{"kvm-amd"}, cpus: 1, timeout: 10 * time.Minute,
+		name: "kvm_attack", pkg: "integration/attack", run: "TestAttackKVM", modules: []string{"kvm-amd"}, cpus: 1, timeout: 12 * time.Minute,
 		make: []string{"integration/attack/programs"}, assets: []string{"bin/paracell", "bin/paracell-init", "bin/paracell-kernel", "bin/attack"},
 	},
 	{name: "kvm_platform", pkg: "vmm/kvm", modules: []string{"kvm-amd"}, cpus: 1},

@@ -34,6 +34,10 @@ var hostTSC tscClock
 // BeginClock takes the first sample of the clock; the earlier the better.
 func BeginClock() { hostTSC.begin() }
 
+// TSCKHz is the rate of the TSC in kHz. It may sleep for a few milliseconds to
+// measure it.
+func TSCKHz() (uint64, error) { return hostTSC.rate() }
+
 // begin takes the first sample, once.
 func (c *tscClock) begin() {
 	c.mu.Lock()

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"unsafe"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/paracell/paracell/vmm/memory"
 	"github.com/paracell/paracell/xgate/abi"
 )
@@ -21,4 +23,14 @@ func controlOf(m *memory.Memory) (*abi.Control, error) {
 		return nil, fmt.Errorf("control area of %d bytes is too small", len(tail))
 	}
 	return (*abi.Control)(unsafe.Pointer(unsafe.SliceData(tail))), nil
+}
+
+// WakeVcpu wakes a vCPU that sleeps on its pending word.
+func WakeVcpu(v *abi.Vcpu) error {
+	const futexWake = 1
+	_, _, errno := unix.Syscall(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&v.Pending)), futexWake, 1<<30)
+	if errno != 0 {
+		return fmt.Errorf("futex wake: %w", errno)
+	}
+	return nil
 }

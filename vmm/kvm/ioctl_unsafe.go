@@ -279,15 +279,6 @@ func futexWait(p *uint64, timeout *unix.Timespec) {
 	_, _, _ = unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(p)), 0 /* FUTEX_WAIT */, 0, uintptr(unsafe.Pointer(timeout)), 0, 0)
 }
 
-// futexWake wakes all sleepers on the low half of a shared word.
-func futexWake(p *uint64) error {
-	_, _, errno := unix.Syscall(unix.SYS_FUTEX, uintptr(unsafe.Pointer(p)), 1 /* FUTEX_WAKE */, 1<<30)
-	if errno != 0 {
-		return fmt.Errorf("futex wake: %w", errno)
-	}
-	return nil
-}
-
 // onlyInRun makes kickSignal reach the calling thread in KVM_RUN of the vCPU
 // only.
 func (v *vm) onlyInRun() error {

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/paracell/paracell/vmm/platform"
+	"github.com/paracell/paracell/xgate/abi"
 )
 
 var _ platform.Prefaulter = (*machine)(nil)
@@ -30,16 +31,20 @@ var errNoPrefault = errors.New("KVM has no KVM_PRE_FAULT_MEMORY")
 // Prefault implements platform.Prefaulter. It never returns an error: the guest's
 // own faults fill what this does not.
 func (m *machine) Prefault(gpa, n uint64) error {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	if m.liveLocked() != nil || n > m.memory.Size() || gpa > m.memory.Size()-n {
+	_ = m.Whole(func(*abi.Control) error {
+		if size := m.Memory().Size(); n <= size && gpa <= size-n {
+			m.prefault.fill(m.vm, gpa, n)
+		}
 		return nil
-	}
-	p := &m.prefault
+	})
+	return nil
+}
+
+func (p *prefaulter) fill(v *vm, gpa, n uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.err == nil {
-		p.err = p.open(m.vm)
+		p.err = p.open(v)
 	}
 	if p.err == nil {
 		p.err = prefault(func(r *kvmPreFaultMemory) error {
@@ -47,7 +52,6 @@ func (m *machine) Prefault(gpa, n uint64) error {
 			return err
 		}, gpa, n)
 	}
-	return nil
 }
 
 // open makes the vCPU, or finds that KVM has no such call: kernels before 6.11,

@@ -12,11 +12,6 @@ import (
 // addressOf is the address of memory that Go's allocator does not know.
 func addressOf(b []byte) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(b))) }
 
-// futexWakePending wakes a vCPU that sleeps on its pending word.
-func futexWakePending(p *uint64) error {
-	return futexWake((*uint32)(unsafe.Pointer(p)))
-}
-
 // futexWake wakes all sleepers on a word of shared memory.
 func futexWake(p *uint32) error {
 	_, _, errno := unix.Syscall(unix.SYS_FUTEX, uintptr(unsafe.Pointer(p)), futexOpWake, 1<<30)
