@@ -76,8 +76,15 @@ func (p *Plot) WriteSVG(w io.Writer) error {
 			dash = ` stroke-dasharray="5 3"`
 		}
 		fmt.Fprintf(&b, `<polyline fill="none" stroke="%s" stroke-width="1.5"%s points="`, colour, dash)
+		lastX, lastY := math.Inf(-1), 0.0
 		for j, x := range l.X {
-			fmt.Fprintf(&b, "%.1f,%.1f ", px(x), py(l.Y[j]))
+			// Points that nobody can tell apart would make large files.
+			X, Y := px(x), py(l.Y[j])
+			if j < len(l.X)-1 && X-lastX < 1 && math.Abs(Y-lastY) < 1 {
+				continue
+			}
+			lastX, lastY = X, Y
+			fmt.Fprintf(&b, "%.1f,%.1f ", X, Y)
 		}
 		b.WriteString(`"/>` + "\n")
 		y := marginTop + 16*(i+1)
