@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -19,11 +20,17 @@ import (
 	agent "github.com/paracell/paracell/protos/agent/v1"
 )
 
-// The end of a terminal's output is waited for after its process has ended: for
-// as long as there comes something every terminalDrain, that many times.
+// The end of a terminal's output is waited for after its process has ended. In
+// ticks: one in which nothing comes can be one in which the guest did not run.
 const (
-	terminalDrain  = time.Second
-	terminalDrains = 5
+	terminalTick = 250 * time.Millisecond
+	quietTicks   = 4
+	// stuckTicks is the patience with a host that takes nothing.
+	stuckTicks = 20
+	// maxTicks is for a process that was left behind and goes on writing.
+	maxTicks = 20
+	// terminalRoom is more than a terminal holds, in bytes.
+	terminalRoom = 256 << 10
 )
 
 // Stream is a connection to the host.
@@ -149,7 +156,7 @@ func (s *streams) closeTheirs() {
 // written returns how much the process has written, when it has ended.
 func (s *streams) written() (stdout, stderr uint64) {
 	if s.tty != nil {
-		s.out[0].drain(terminalDrain, terminalDrains)
+		s.out[0].drain(terminalTick)
 		return s.out[0].total(), 0
 	}
 	if s.out[0] != nil {
@@ -231,6 +238,9 @@ type output struct {
 	to   Stream // nil throws it away
 	done chan struct{}
 
+	sending atomic.Bool // a write to the host is under way
+	sent    atomic.Uint64
+
 	mu   sync.Mutex // held while reading, so that total is exact
 	read uint64
 }
@@ -250,9 +260,12 @@ func (o *output) copy() {
 		if o.to == nil {
 			continue
 		}
+		o.sending.Store(true)
 		if _, err := o.to.Write(buf[:n]); err != nil {
 			o.to = nil // the process must not block because nobody listens
 		}
+		o.sent.Add(uint64(n))
+		o.sending.Store(false)
 	}
 	if o.to != nil {
 		_ = o.to.CloseWrite()
@@ -288,18 +301,39 @@ func (o *output) next(buf []byte) int {
 // drain waits for the end of the output. What the kernel has not yet handed to a
 // terminal's other side is in no figure, so a slow reader may not cut it off; but
 // a process that was left behind with the terminal may keep it open for ever.
-func (o *output) drain(quiet time.Duration, times int) {
-	for range times {
-		before := o.total()
+func (o *output) drain(tick time.Duration) {
+	read, sent := o.progress()
+	first := read
+	for quiet, stuck, ticks := 0, 0, 0; quiet < quietTicks && stuck < stuckTicks && ticks < maxTicks; {
 		select {
 		case <-o.done:
 			return
-		case <-time.After(quiet):
+		case <-time.After(tick):
 		}
-		if o.total() == before {
-			return
+		r, s := o.progress()
+		if r-first > terminalRoom {
+			return // more than can have been on its way when the process ended
+		}
+		moved := r != read || s != sent
+		read, sent = r, s
+		switch {
+		case o.sending.Load() && moved:
+			quiet, stuck = 0, 0
+		case o.sending.Load():
+			quiet, stuck = 0, stuck+1 // nobody reads
+		case moved:
+			quiet, stuck, ticks = 0, 0, ticks+1
+		default:
+			quiet, ticks = quiet+1, ticks+1
 		}
 	}
+}
+
+// progress is how many bytes have been read and handed on.
+func (o *output) progress() (read, sent uint64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.read, o.sent.Load()
 }
 
 // total is what has been written so far, copied or not.

@@ -183,7 +183,7 @@ func remove(d *instance.Instance, id string) {
 }
 
 // settle is how long containers idle before they are measured.
-const settle = 5 * time.Second
+const settle = 10 * time.Second
 
 // idle measures containers that sleep.
 func idle(ctx context.Context, d *instance.Instance, p *peer, count int) error {
