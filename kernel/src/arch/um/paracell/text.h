@@ -51,7 +51,7 @@ struct text_view {
 };
 
 /* A view in an address space: TEXT_WINDOW pages together. */
-#define TEXT_WINDOW 16
+#define TEXT_WINDOW 8
 #define TEXT_WINDOW_SIZE (TEXT_WINDOW * PAGE_SIZE)
 
 struct text_map {
