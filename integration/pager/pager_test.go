@@ -184,7 +184,7 @@ func TestLimit(t *testing.T) {
 		if r.sample() {
 			high = max(high, r.last.Resident)
 		}
-		if high > 256<<20 && r.last.Resident < limit {
+		if high > limit+64<<20 && r.last.Resident < limit {
 			break
 		}
 		if time.Now().After(end) {
