@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/paracell/paracell/integration/guestprog"
 	"github.com/paracell/paracell/internal/testenv"
 	"github.com/paracell/paracell/vmm/kvm"
 	"github.com/paracell/paracell/vmm/platform"
@@ -100,21 +101,13 @@ func patience(w where) time.Duration {
 // programs returns the folder of the built programs.
 func programs(t *testing.T) string {
 	t.Helper()
-	if !testenv.Emulated() { // there is no compiler in the machine
-		testenv.Program(t, "gcc", "gcc")
-		build := exec.Command(testenv.Program(t, "make", "make"), "-s", "-C", filepath.Join(testenv.Top(), "integration", "attack", "programs"))
-		build.Env = slices.DeleteFunc(os.Environ(), func(e string) bool { return strings.HasPrefix(e, "MAKE") })
-		if out, err := build.CombinedOutput(); err != nil {
-			t.Fatalf("build the programs: %v\n%s", err, out)
-		}
-	}
-	dir := filepath.Join(testenv.Top(), "bin", "attack")
+	list := guestprog.Build(t, "integration/attack/programs", "attack")
 	for _, a := range attacks {
-		if _, err := os.Stat(filepath.Join(dir, a.name)); err != nil {
-			t.Fatal(err)
+		if !slices.ContainsFunc(list, func(p string) bool { return filepath.Base(p) == a.name }) {
+			t.Fatalf("%s is not built", a.name)
 		}
 	}
-	return dir
+	return filepath.Dir(list[0])
 }
 
 // arguments tells the programs what an attacker takes from the public files:
@@ -272,21 +265,11 @@ func symbols(t *testing.T, r *bytes.Reader, prefix string, names ...string) []st
 // each that ended, and the whole output. options are more arguments of the run.
 func cell(t *testing.T, dir string, w where, names []string, options ...string) (map[string]int, string) {
 	t.Helper()
-	root := t.TempDir()
-	for _, d := range []string{"bin", "dev", "proc", "sys", "tmp"} {
-		if err := os.Mkdir(filepath.Join(root, d), 0o755); err != nil {
-			t.Fatal(err)
-		}
+	paths := []string{filepath.Join(dir, "runner")}
+	for _, name := range names {
+		paths = append(paths, filepath.Join(dir, name))
 	}
-	for _, name := range append([]string{"runner"}, names...) {
-		image, err := os.ReadFile(filepath.Join(dir, name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(root, "bin", name), image, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
+	root := guestprog.Root(t, paths...)
 	ctx, cancel := context.WithTimeout(t.Context(), patience(w))
 	defer cancel()
 	args := append([]string{"run", "--platform", w.platform, "--isolation", string(w.mode), "--rootfs", root}, options...)

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/paracell/paracell/integration/guestprog"
 	"github.com/paracell/paracell/internal/testenv"
 	"github.com/paracell/paracell/vmm/platform"
 	"github.com/paracell/paracell/xgate/abi"
@@ -55,11 +56,7 @@ func buildOff(t *testing.T) {
 	if testenv.Emulated() {
 		return // made outside
 	}
-	cmd := exec.Command(testenv.Program(t, "make", "make"), "-s", "-C", filepath.Join(testenv.Top(), "integration", "attack", "off"))
-	cmd.Env = slices.DeleteFunc(os.Environ(), func(e string) bool { return strings.HasPrefix(e, "MAKE") })
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("make the test builds: %v\n%s", err, out)
-	}
+	guestprog.Make(t, "integration/attack/off")
 }
 
 // control says of an attack what stops it: with that switched off it succeeds,

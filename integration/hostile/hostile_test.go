@@ -20,6 +20,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/paracell/paracell/integration/guestprog"
 	"github.com/paracell/paracell/internal/leakcheck"
 	"github.com/paracell/paracell/internal/testenv"
 	"github.com/paracell/paracell/vmm/kvm"
@@ -45,18 +46,13 @@ func duration(t *testing.T) time.Duration {
 // that it looks for there.
 func build(t *testing.T) (kernel, driver string) {
 	t.Helper()
-	testenv.Program(t, "gcc", "gcc")
+	guestprog.Make(t, "integration/hostile/kernel")
 	dir := filepath.Join(testenv.Top(), "bin", "hostile")
 	kernel, driver = filepath.Join(dir, "kernel"), filepath.Join(dir, "driver")
-	for _, c := range [][]string{
-		{testenv.Program(t, "make", "make"), "-s", "-C", filepath.Join(testenv.Top(), "integration", "hostile", "kernel")},
-		{"go", "build", "-trimpath", "-buildvcs=false", "-o", driver, "./driver"},
-	} {
-		cmd := exec.Command(c[0], c[1:]...)
-		cmd.Env = append(slices.DeleteFunc(os.Environ(), func(e string) bool { return strings.HasPrefix(e, "MAKE") }), "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%v: %v\n%s", c, err, out)
-		}
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", driver, "./driver")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build the driver: %v\n%s", err, out)
 	}
 	for _, name := range []string{"paracell-init", "paracell-agent", "paracell-crun"} {
 		link := filepath.Join(dir, name)

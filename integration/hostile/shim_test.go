@@ -57,6 +57,9 @@ func TestShim(t *testing.T) {
 			t.Errorf("the container beside %s says %q", id, got)
 		}
 	}
+	if strings.Contains(d.Log(), "Short read") {
+		t.Error("requests of guests are in the log")
+	}
 	do("task", "kill", "--signal", "KILL", witness)
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
 		if _, err := d.Do(ctx, "task", "delete", witness); err == nil {

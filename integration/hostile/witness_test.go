@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/paracell/paracell/integration/guestprog"
 	"github.com/paracell/paracell/internal/testenv"
 )
 
@@ -26,12 +27,7 @@ type witness struct {
 func startWitness(t *testing.T) *witness {
 	t.Helper()
 	testenv.Built(t, "paracell-kernel")
-	root := t.TempDir()
-	for _, d := range []string{"bin", "dev", "proc", "sys", "tmp"} {
-		if err := os.Mkdir(filepath.Join(root, d), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
+	root := guestprog.Root(t)
 	busybox, err := os.ReadFile(testenv.Program(t, "busybox", "busybox-static"))
 	if err != nil {
 		t.Fatal(err)
