@@ -561,6 +561,10 @@ func (s *Service) Pause(_ context.Context, r *agent.ContainerRequest) (*agent.Em
 	if err == nil {
 		err = c.cgroup.freeze(true)
 	}
+	if err == nil {
+		// Whoever pauses a container may want to see its files on the host.
+		unix.Sync()
+	}
 	return answer(empty, err)
 }
 

@@ -27,7 +27,8 @@ func TestClients(t *testing.T) {
 	h := start(t, daemon.Options{})
 	for name, test := range map[string]func(*testing.T, *harness){
 		"info": testInfo, "labels": testLabels, "copy into a running container": testCopyRunning, "copy from a stopped container": testCopyStopped,
-		"process of the host": testHostProcess, "agent's memory": testAgentMemory,
+		"copy from a paused container": testCopyPaused,
+		"process of the host":          testHostProcess, "agent's memory": testAgentMemory,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, h) })
 	}
@@ -95,6 +96,25 @@ func testCopyStopped(t *testing.T, h *harness) {
 	}
 	_, err := task.Delete(h.ctx)
 	must(t, err)
+	copied(t, h, c)
+}
+
+// testCopyPaused: of a container that is paused nerdctl mounts the snapshot too.
+func testCopyPaused(t *testing.T, h *harness) {
+	c := h.container(t, command(forever))
+	task, exit := h.task(t, c, cio.NullIO)
+	must(t, task.Start(h.ctx))
+	h.output(t, task, "/bin/sh", "-c", "echo text >/root/file; chmod 640 /root/file")
+	must(t, task.Pause(h.ctx))
+	copied(t, h, c)
+	must(t, task.Resume(h.ctx))
+	must(t, task.Kill(h.ctx, syscall.SIGKILL))
+	status(t, exit)
+}
+
+// copied finds what the container has written in its snapshot.
+func copied(t *testing.T, h *harness, c client.Container) {
+	t.Helper()
 	info, err := c.Info(h.ctx)
 	must(t, err)
 	mounts, err := h.Client(t).SnapshotService(info.Snapshotter).Mounts(h.ctx, info.SnapshotKey)

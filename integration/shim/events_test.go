@@ -3,6 +3,7 @@
 package shim
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -40,6 +41,18 @@ func (h *harness) record(t *testing.T) *recorder {
 			}
 		}
 	}()
+	// The subscription begins some time after the call.
+	const probe = "subscribed"
+	eventually(t, func() error {
+		if len(r.of(probe)) != 0 {
+			return nil
+		}
+		err := h.Client(t).EventService().Publish(h.ctx, "/tasks/paused", &eventsapi.TaskPaused{ContainerID: probe})
+		if err == nil {
+			err = errors.New("no subscription to events")
+		}
+		return err
+	})
 	return r
 }
 
