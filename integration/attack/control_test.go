@@ -97,7 +97,7 @@ var controls = []control{
 	{attack: "gate_signals", off: off{name: "the gate is not started over", monitor: "RESTART"}, says: []string{"the inside of the gate"}},
 	{attack: "bases", off: off{name: "the gate trusts GS", monitor: "BASES"}, ends: true, says: []string{"fault in the monitor"}},
 	{attack: "vectors", off: off{name: "one exception is the host's", monitor: "VECTORS"}, ends: true, says: []string{"killed by signal 8"}},
-	{attack: "far_jump", off: off{name: "a selector that leads somewhere"}, says: []string{"a far jump to segment 0x3"}},
+	{attack: "far_jump", off: off{name: "a selector that leads somewhere"}, says: []string{"a far jump to a segment from 0x30 on"}},
 	{attack: "map_window", off: off{name: "the user's half ends higher", kernel: largeUser}, says: []string{"munmap at"}},
 	{attack: "deputy", off: off{name: "user addresses are not translated", kernel: trusting}, says: []string{"write() from"}},
 	{attack: "async_memory", off: off{name: "user addresses are not translated", kernel: trusting}, says: []string{"was written to a pipe"}},

@@ -20,6 +20,24 @@ asm(".text\nfar_target: mov far_sp(%rip), %rsp\n jmp *far_back(%rip)\n");
 		     "lea far_target(%%rip), %%rcx\n mov $39, %%eax\n" instructions "\n 1:\n"              \
 		     : : __VA_ARGS__ : "memory", "rax", "rcx", "rdx", "r11", "cc")
 
+static void all(unsigned segment, const uint64_t *targets, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		jump_prepare(targets[i]);
+		far64->offset = targets[i];
+		far64->segment = segment;
+		if (TRY(FAR("rex64 ljmp *(%0)", "r"(far64))) == 0)
+			_exit(SUCCEEDED);
+		if (TRY(FAR("rex64 lcall *(%0)", "r"(far64))) == 0)
+			_exit(SUCCEEDED);
+		if (TRY(FAR("push %1\n push %0\n lretq", "r"(targets[i]), "r"((uint64_t)segment))) == 0)
+			_exit(SUCCEEDED);
+		if (TRY(FAR("push %2\n push %%rsp\n addq $8, (%%rsp)\n push $2\n push %1\n push %0\n iretq",
+			    "r"(targets[i]), "r"((uint64_t)segment), "r"(0x2bul))) == 0)
+			_exit(SUCCEEDED);
+	}
+}
+
 int attack(void)
 {
 	const uint64_t targets[] = { (uint64_t)far_target, GATE, value("monitor.exit_gate"), value("monitor.sig_entry") };
@@ -28,37 +46,23 @@ int attack(void)
 
 	far64 = (void *)low;
 	asm volatile("mov %%cs, %0" : "=r"(cs));
-	for (unsigned segment = 0; segment < 0x100; segment++) {
-		pid_t pid;
+	/* Some in one process: one for each takes long where processes do. */
+	for (unsigned first = 0; first < 0x100; first += 8) {
 		int status;
+		pid_t pid = MUST(fork());
 
-		/* The own segment is an ordinary jump; the 32-bit one is host_call's. */
-		if (((segment | 3) == cs && !control()) || (segment | 3) == 0x23)
-			continue;
-		pid = MUST(fork());
 		if (pid == 0) {
-			guarding = 0;
-			alarm(10);
-			for (size_t i = 0; i < sizeof targets / sizeof *targets; i++) {
-				jump_prepare(targets[i]);
-				far64->offset = targets[i];
-				far64->segment = segment;
-				if (TRY(FAR("rex64 ljmp *(%0)", "r"(far64))) == 0)
-					_exit(SUCCEEDED);
-				if (TRY(FAR("rex64 lcall *(%0)", "r"(far64))) == 0)
-					_exit(SUCCEEDED);
-				if (TRY(FAR("push %1\n push %0\n lretq", "r"(targets[i]), "r"((uint64_t)segment))) == 0)
-					_exit(SUCCEEDED);
-				if (TRY(FAR("push %2\n push %%rsp\n addq $8, (%%rsp)\n push $2\n push %1\n push %0\n iretq",
-					    "r"(targets[i]), "r"((uint64_t)segment), "r"(0x2bul))) == 0)
-					_exit(SUCCEEDED);
-			}
+			alarm(30);
+			for (unsigned segment = first; segment < first + 8; segment++)
+				/* The own segment is an ordinary jump; the 32-bit one is host_call's. */
+				if (((segment | 3) != cs || control()) && (segment | 3) != 0x23)
+					all(segment, targets, sizeof targets / sizeof *targets);
 			_exit(inside() ? SUCCEEDED : STOPPED);
 		}
 		while (waitpid(pid, &status, 0) != pid)
 			;
 		if (WIFEXITED(status) && WEXITSTATUS(status) != STOPPED)
-			GAINED("a far jump to segment %#x", segment);
+			GAINED("a far jump to a segment from %#x on", first);
 	}
 	return STOPPED;
 }
