@@ -50,7 +50,7 @@ monitor:
 export CMD IMAGE
 run:
 	@deploy/setup.sh run
-	@echo "run: guest kernel (the first time it takes about 10 minutes)" >&2
+	@echo "run: guest kernel (the first time it takes about 7 minutes)" >&2
 	@$(MAKE) -s --no-print-directory kernel
 	@echo "run: programs" >&2
 	@$(MAKE) -s --no-print-directory go crun
