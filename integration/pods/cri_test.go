@@ -230,7 +230,7 @@ func testCRI(t *testing.T, sandboxer string) {
 		t.Errorf("between pods: %q", got)
 	}
 	// Its processes see each other, the pause container or the agent first.
-	want := map[string]string{"podsandbox": "/bin/sleep infinity", "shim": "/.paracell/init"}[sandboxer]
+	want := map[string]string{"podsandbox": "/bin/sleep infinity", "shim": "/.paracell/host/.programs/paracell-agent"}[sandboxer]
 	if got := k.exec(other, "tr '\\0' ' ' </proc/1/cmdline"); strings.TrimSpace(got) != want {
 		t.Errorf("process 1 of a pod that shares processes: %q", got)
 	}
