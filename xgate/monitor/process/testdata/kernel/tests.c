@@ -47,26 +47,43 @@ static void test_gate(void)
 	task_destroy(&a);
 }
 
+/* What is measured is done in parts, of which the quickest counts: the others met
+ * an interrupt of the host. */
+enum { PARTS = 8 };
+
+static u64 ns(u64 ticks)
+{
+	return ticks * 1000000 / control->boot.tsc_khz;
+}
+
+static u64 least(u64 a, u64 b)
+{
+	return a < b ? a : b;
+}
+
 static void test_speed(void)
 {
-	const u64 n = rounds(20000);
-	u64 t0, t1, t2, t3, i;
+	const u64 n = rounds(20000) / PARTS;
+	u64 gate = NEVER, raw = NEVER, fault = NEVER, t0, t1, t2, i, part;
 
 	task_init(&a, user_gate);
 	task_finish(&a);
-	t0 = rdtsc();
-	task_call(&a, user_gate_loop, n, 0);
-	t1 = rdtsc();
-	task_call(&a, user_raw_loop, n, 0);
-	t2 = rdtsc();
-	for (i = 0; i < n; i++) {
-		task_entry(&a, user_read);
-		a.regs.gp[R(DI)] = 0xa00000;
-		task_run(&a);
+	for (part = 0; part < PARTS; part++) {
+		t0 = rdtsc();
+		task_call(&a, user_gate_loop, n, 0);
+		t1 = rdtsc();
+		task_call(&a, user_raw_loop, n, 0);
+		t2 = rdtsc();
+		for (i = 0; i < n; i++) {
+			task_entry(&a, user_read);
+			a.regs.gp[R(DI)] = 0xa00000;
+			task_run(&a);
+		}
+		fault = least(fault, rdtsc() - t2);
+		gate = least(gate, t1 - t0);
+		raw = least(raw, t2 - t1);
 	}
-	t3 = rdtsc();
-	print("  gate %d ns, raw %d ns, fault %d ns\n", (t1 - t0) * 1000000 / control->boot.tsc_khz / n,
-	      (t2 - t1) * 1000000 / control->boot.tsc_khz / n, (t3 - t2) * 1000000 / control->boot.tsc_khz / n);
+	print("  gate %d ns, raw %d ns, fault %d ns\n", ns(gate) / n, ns(raw) / n, ns(fault) / n);
 	task_destroy(&a);
 }
 
@@ -335,7 +352,7 @@ static void test_kernel_faults(void)
 
 static void test_handover(void)
 {
-	u64 i, n = rounds(2000), t0, page;
+	u64 i, n = rounds(2000) / PARTS, part, best = NEVER, t0, page;
 
 	task_init(&a, user_gate);
 	EXPECT(task_finish(&a), 0);
@@ -349,12 +366,15 @@ static void test_handover(void)
 	*(u64 *)page_ptr(page) = 0xb;
 	task_map(&b, 0x900000, PARACELL_PAGE_SIZE, page, 3);
 	EXPECT(task_call(&b, user_read, 0x900000, 0), 0xb);
-	t0 = rdtsc();
-	for (i = 0; i < n; i++) {
-		EXPECT(task_call(&a, user_read, 0x900000, 0), 0xa);
-		EXPECT(task_call(&b, user_read, 0x900000, 0), 0xb);
+	for (part = 0; part < PARTS; part++) {
+		t0 = rdtsc();
+		for (i = 0; i < n; i++) {
+			EXPECT(task_call(&a, user_read, 0x900000, 0), 0xa);
+			EXPECT(task_call(&b, user_read, 0x900000, 0), 0xb);
+		}
+		best = least(best, rdtsc() - t0);
 	}
-	print("  switch %d ns\n", (rdtsc() - t0) * 1000000 / control->boot.tsc_khz / n / 2);
+	print("  switch %d ns\n", ns(best) / n / 2);
 	EXPECT(vcpu->handovers >= 2 * n, 1);
 	/* Flush of an address space that does not run. */
 	EXPECT(call(PARACELL_CALL_AS_FLUSH, a.as, 0, 0, 0), 0);
