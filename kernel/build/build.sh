@@ -93,6 +93,8 @@ refused=$(grep -oE '^CONFIG_[A-Z0-9_]+=' "$here/config" | while read -r o; do
 done)
 [ -z "$refused" ] || { say "the kernel refuses these options of kernel/config:" $refused; exit 1; }
 
+# Who called may have asked make to be silent: the progress is what it prints.
+unset MAKEFLAGS MFLAGS
 say "compiling with $jobs jobs; log in $cache/$key.log"
 started=$(date +%s)
 total=1500
