@@ -144,21 +144,14 @@ func testTerminal(t *testing.T, h *harness) {
 
 func testExecTerminal(t *testing.T, h *harness) {
 	task := h.running(t)
-	var out buffer
 	spec := processSpec("/bin/sh", "-c", "stty size; seq 20000; exit 3")
 	spec.Terminal = true
-	p, err := task.Exec(h.ctx, "tty", spec, h.streams(nil, &out, nil, cio.WithTerminal))
-	must(t, err)
-	exit, err := p.Wait(h.ctx)
-	must(t, err)
-	must(t, p.Start(h.ctx))
-	if code := status(t, exit); code != 3 {
+	out, code := h.execute(t, task, spec, cio.WithTerminal)
+	if code != 3 {
 		t.Errorf("status %d", code)
 	}
-	_, err = p.Delete(h.ctx)
-	must(t, err)
-	if !strings.HasSuffix(out.String(), "\r\n20000\r\n") {
-		t.Errorf("%d bytes, not the last line", len(out.String()))
+	if !strings.HasSuffix(out, "\r\n20000\r\n") {
+		t.Errorf("%d bytes, not the last line", len(out))
 	}
 }
 
