@@ -18,6 +18,7 @@
 #include <linux/swap.h>
 #include <linux/vmstat.h>
 #include <asm/paracell_pager.h>
+#include "text.h"
 
 /* mm/internal.h */
 extern int __isolate_free_page(struct page *page, unsigned int order);
@@ -79,6 +80,7 @@ static int spare_open(struct inode *inode, struct file *file)
 		kvfree(s);
 		return -EBUSY;
 	}
+	text_forget();
 	lru_add_drain_all();
 	drain_all_pages(NULL);
 	set_aside(s, zone);

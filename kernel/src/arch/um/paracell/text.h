@@ -140,6 +140,9 @@ void text_written(unsigned long pfn);
  */
 bool text_reap(void);
 
+/* Part with all views, for a guest at rest: they come back by fault. */
+void text_forget(void);
+
 void text_destroy(struct mm_struct *mm);
 
 /* For the rewriter. */

@@ -184,6 +184,16 @@ bool text_reap(void)
 	return any;
 }
 
+void text_forget(void)
+{
+	struct text_view *view;
+	unsigned long pfn;
+
+	xa_for_each(&views, pfn, view)
+		text_condemn(pfn);
+	text_reap();
+}
+
 struct text_view *text_view_find(unsigned long pfn, bool plain)
 {
 	struct text_view *view = xa_load(&views, pfn);
