@@ -198,13 +198,18 @@ const (
 	vcpuTSCOffset      = 0
 )
 
-// call is an ioctl with a number as its argument.
+// call is an ioctl with a number as its argument. One that a signal interrupts,
+// such as those of Go's scheduler, has done nothing: KVM_CREATE_VM may be.
 func call(f *os.File, nr, arg uintptr, what string) (int, error) {
-	r, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), nr, arg)
-	if errno != 0 {
-		return 0, fmt.Errorf("%s: %w", what, errno)
+	for {
+		switch r, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), nr, arg); errno {
+		case 0:
+			return int(r), nil
+		case unix.EINTR:
+		default:
+			return 0, fmt.Errorf("%s: %w", what, errno)
+		}
 	}
-	return int(r), nil
 }
 
 // callPtr is an ioctl with a struct as its argument.
