@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/paracell/paracell/agent/bringup"
 	agent "github.com/paracell/paracell/protos/agent/v1"
 	"github.com/paracell/paracell/protos/boot"
 )
@@ -68,7 +69,12 @@ func Prepare() error {
 	if err := enableControllers(); err != nil {
 		return err
 	}
-	return loopbackUp()
+	for _, dir := range []string{RootsDir, agent.VolumesDir} {
+		if err := bringup.FreeWriteback(dir); err != nil {
+			return err
+		}
+	}
+	return bringup.Loopback()
 }
 
 // links are what programs expect in /dev and devtmpfs does not have.
@@ -111,24 +117,6 @@ func enableControllers() error {
 		if err := os.WriteFile(filepath.Join(Cgroups, "cgroup.subtree_control"), []byte("+"+c), 0); err != nil {
 			return fmt.Errorf("control group controller %s: %w", c, err)
 		}
-	}
-	return nil
-}
-
-// loopbackUp switches the loopback interface on, which a new kernel leaves off.
-func loopbackUp() error {
-	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("loopback interface: %w", err)
-	}
-	defer unix.Close(s)
-	request, err := unix.NewIfreq("lo")
-	if err != nil {
-		return err
-	}
-	request.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
-	if err := unix.IoctlIfreq(s, unix.SIOCSIFFLAGS, request); err != nil {
-		return fmt.Errorf("loopback interface: %w", err)
 	}
 	return nil
 }

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/paracell/paracell/agent/bringup"
 	"github.com/paracell/paracell/agent/signals"
 	"github.com/paracell/paracell/protos/boot"
 )
@@ -57,7 +58,7 @@ func run(root string) (int, error) {
 			complain(err)
 		}
 	}
-	if err := bringUp(); err != nil {
+	if err := bringUp(spec); err != nil {
 		complain(err)
 	}
 	if spec.Hostname != "" {
@@ -79,8 +80,14 @@ func run(root string) (int, error) {
 	return status, err
 }
 
-// bringUp prepares the network; tests, which run on the host, leave it out.
-var bringUp = loopbackUp
+// bringUp prepares network and root; tests, which run on the host, leave it out.
+var bringUp = func(spec *boot.Spec) error {
+	var err error
+	if spec.RootTag != "" {
+		err = bringup.FreeWriteback("/")
+	}
+	return errors.Join(bringup.Loopback(), err)
+}
 
 // mountPoint is a file system that every command expects.
 type mountPoint struct {

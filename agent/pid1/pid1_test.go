@@ -35,7 +35,7 @@ func TestLookup(t *testing.T) {
 
 // TestRun runs commands as PID 1 would, without the mounts.
 func TestRun(t *testing.T) {
-	mounts, bringUp = nil, func() error { return nil }
+	mounts, bringUp = nil, func(*boot.Spec) error { return nil }
 	for _, c := range []struct {
 		args   []string
 		status int

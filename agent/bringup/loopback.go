@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package pid1
+package bringup
 
 import (
 	"fmt"
@@ -8,9 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// loopbackUp switches the loopback interface on, which a new kernel leaves
+// Loopback switches the loopback interface on, which a new kernel leaves
 // off: programs take 127.0.0.1 for granted.
-func loopbackUp() error {
+func Loopback() error {
 	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("switch the loopback interface on: %w", err)
