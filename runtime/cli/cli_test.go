@@ -65,12 +65,12 @@ func TestUsage(t *testing.T) {
 
 // TestHelpNamesEveryFlag keeps the help text and the flags together.
 func TestHelpNamesEveryFlag(t *testing.T) {
-	c, err := parseRun(strings.Fields("--rootfs /r --memory 1G --cpus 2 --isolation none --env A=1 --env B=2 --workdir /w" +
+	c, err := parseRun(strings.Fields("--rootfs /r --memory 1G --cpus 1 --isolation none --env A=1 --env B=2 --workdir /w" +
 		" --hostname h --name n --kernel k --kernel-arg a=b --kernel-arg c -v -- cmd -v --x"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Rootfs != "/r" || c.Memory != 1<<30 || c.Vcpus != 2 || c.Isolation != "none" || c.Cwd != "/w" || c.Hostname != "h" ||
+	if c.Rootfs != "/r" || c.Memory != 1<<30 || c.Vcpus != 1 || c.Isolation != "none" || c.Cwd != "/w" || c.Hostname != "h" ||
 		c.Name != "n" || c.Kernel != "k" || !c.Verbose || !slices.Equal(c.Env, []string{"A=1", "B=2"}) ||
 		!slices.Equal(c.KernelArgs, []string{"a=b", "c"}) || !slices.Equal(c.Args, []string{"cmd", "-v", "--x"}) {
 		t.Errorf("%+v", c)

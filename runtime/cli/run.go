@@ -37,7 +37,7 @@ Root file system (one of them):
 
 Flags:
   --memory SIZE       memory of the cell, with suffix K, M or G      (512M)
-  --cpus N            virtual processors                             (1)
+  --cpus N            virtual processors; more than 1 are refused    (1)
   --platform NAME     what runs the cell: auto, process, kvm         (auto)
   --isolation MODE    between the cell's user and its own kernel     (auto)
                         auto  the first of mpk on kvm, mpk on process and

@@ -111,6 +111,9 @@ func (c *Cell) Validate() error {
 	case !path.IsAbs(c.Cwd):
 		return fmt.Errorf("--workdir %q: an absolute path is needed", c.Cwd)
 	}
+	if err := vcpuError(c.Vcpus); err != nil {
+		return fmt.Errorf("--cpus %w", err)
+	}
 	for _, e := range c.Env {
 		if k, _, ok := strings.Cut(e, "="); !ok || k == "" {
 			return fmt.Errorf("--env %q: KEY=VALUE is needed", e)

@@ -57,6 +57,8 @@ func TestValidate(t *testing.T) {
 		"an absolute path":     func(c *Cell) { c.Cwd = "tmp" },
 		`"novalue": KEY=VALUE`: func(c *Cell) { c.Env = []string{"novalue"} },
 		`"=x": KEY=VALUE`:      func(c *Cell) { c.Env = []string{"=x"} },
+		"--cpus 0: a number":   func(c *Cell) { c.Vcpus = 0 },
+		"at most 1 vCPU":       func(c *Cell) { c.Vcpus = 2 },
 	} {
 		c := good
 		bend(&c)

@@ -84,6 +84,17 @@ type value struct {
 // maxVcpus is the largest number of vCPUs that this build can run.
 const maxVcpus = 1
 
+// vcpuError says what is wrong with a number of vCPUs.
+func vcpuError(n int) error {
+	switch {
+	case n < 1:
+		return fmt.Errorf("%d: a number from 1 on is needed", n)
+	case n > maxVcpus:
+		return fmt.Errorf("%d: this build runs cells with at most %d vCPU: use a number up to that", n, maxVcpus)
+	}
+	return nil
+}
+
 // Keys are all settings, in the order of the documentation.
 func Keys() []Key { return slices.Clone(keys) }
 
@@ -97,11 +108,11 @@ var keys = []Key{
 		Help: "number of virtual processors of a cell", Annotation: HonourDefault,
 		set: func(s *Settings, v value) error {
 			n, err := strconv.Atoi(v.text)
-			switch {
-			case err != nil || n < 1:
+			if err != nil {
 				return fmt.Errorf("%q: a number from 1 on is needed", v.text)
-			case n > maxVcpus:
-				return fmt.Errorf("%d: this build runs cells with at most %d vCPU: use a number up to that", n, maxVcpus)
+			}
+			if err := vcpuError(n); err != nil {
+				return err
 			}
 			s.Vcpus = n
 			return nil
