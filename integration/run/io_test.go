@@ -101,6 +101,18 @@ func TestRootIsTheDirectory(t *testing.T) {
 	}
 }
 
+// The kernel's own limits for FUSE make writing slow.
+func TestRootMayHaveDirtyPages(t *testing.T) {
+	r := execute(t, "--rootfs", busyboxRoot(t), "--", "sh", "-ec", 
+		`while read -r id parent device root on rest; do
+			[ "$on" = / ] && dir=/sys/class/bdi/$device
+		done </proc/self/mountinfo
+		cat $dir/strict_limit $dir/max_ratio`)
+	if r.status != 0 || r.out != "0\n100\n" {
+		t.Errorf("status %d, %q\n%s", r.status, r.out, r.errOut)
+	}
+}
+
 func TestReadOnlyAndCopiedRoots(t *testing.T) {
 	root := busyboxRoot(t)
 	r := execute(t, "--read-only", "--rootfs", root, "--", "sh", "-c", "echo x > /etc/new || exit 9")
