@@ -103,7 +103,7 @@ func TestRootIsTheDirectory(t *testing.T) {
 
 // The kernel's own limits for FUSE make writing slow.
 func TestRootMayHaveDirtyPages(t *testing.T) {
-	r := execute(t, "--rootfs", busyboxRoot(t), "--", "sh", "-ec", 
+	r := execute(t, "--rootfs", busyboxRoot(t), "--", "sh", "-ec",
 		`while read -r id parent device root on rest; do
 			[ "$on" = / ] && dir=/sys/class/bdi/$device
 		done </proc/self/mountinfo
