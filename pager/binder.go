@@ -3,11 +3,8 @@
 package pager
 
 import (
-	"errors"
 	"fmt"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/paracell/paracell/pager/ring"
 	"github.com/paracell/paracell/vmm/memory"
@@ -68,11 +65,23 @@ func (b *binder) populate(first, count uint64) error {
 	if err != nil {
 		return err
 	}
-	if err := retry(func() error { return unix.Madvise(s, unix.MADV_POPULATE_WRITE) }); err != nil {
+	if err := populate(s); err != nil {
 		return fmt.Errorf("bind %d frames at %#x: %w", count, first, err)
 	}
 	if b.prefault != nil {
 		return b.prefault(gpa, n)
+	}
+	return nil
+}
+
+// discard makes the host take memory away.
+func (b *binder) discard(first, count uint64) error {
+	gpa, n := first*ring.FrameSize, count*ring.FrameSize
+	if err := b.memory.Check(gpa, n); err != nil {
+		return err
+	}
+	if err := punch(int(b.memory.File().Fd()), gpa, n); err != nil {
+		return fmt.Errorf("take back %d frames at %#x: %w", count, first, err)
 	}
 	return nil
 }
@@ -121,7 +130,7 @@ func (b *binder) unbind(first, count, grain uint64, epoch, age uint32, between f
 			continue
 		}
 		m := startMeter()
-		if err := retry(func() error { return b.memory.Discard(f*ring.FrameSize, (run-f)*ring.FrameSize) }); err != nil {
+		if err := b.discard(f, run-f); err != nil {
 			// The frames stay UNBINDING: their content is not to be relied on.
 			return err
 		}
@@ -161,15 +170,4 @@ func (b *binder) freeBlock(first, end uint64, epoch, age uint32) bool {
 		}
 	}
 	return true
-}
-
-// retry repeats a host call that a signal has interrupted; Go's scheduler sends
-// them.
-func retry(call func() error) error {
-	for {
-		err := call()
-		if !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.EAGAIN) {
-			return err
-		}
-	}
 }

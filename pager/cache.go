@@ -39,6 +39,11 @@ func (c *cache) busy() {
 	}
 }
 
+// soon makes the next round look.
+func (c *cache) soon() {
+	c.heard, c.next = true, time.Now()
+}
+
 // interval between looks.
 func (c *cache) interval() time.Duration {
 	if c.pager.options.Cache {

@@ -2,42 +2,20 @@
 
 package pager
 
-import (
-	"time"
-
-	"golang.org/x/sys/unix"
-)
+import "time"
 
 // meter measures what a host call costs: the processor time of the thread, which
-// other work on the machine does not change much. When the goroutine has moved to
-// another thread, it is the time that has passed.
+// other work on the machine does not change much. The goroutine stays on it.
 type meter struct {
-	thread int
-	cpu    time.Duration
-	wall   time.Time
+	cpu  time.Duration
+	wall time.Time
 }
 
-func startMeter() meter {
-	return meter{unix.Gettid(), threadTime(), time.Now()}
-}
+func startMeter() meter { return meter{threadTime(), time.Now()} }
 
 // read returns the cost since the start, and the time that has passed.
 func (m *meter) read() (cost, passed time.Duration) {
-	cpu, passed := threadTime(), time.Since(m.wall)
-	if unix.Gettid() != m.thread || cpu < m.cpu {
-		return passed, passed
-	}
-	return min(cpu-m.cpu, passed), passed
-}
-
-// threadTime is the processor time of the calling thread, 0 if the host does not
-// say.
-func threadTime() time.Duration {
-	var t unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t); err != nil {
-		return 0
-	}
-	return time.Duration(t.Nano())
+	return threadTime() - m.cpu, time.Since(m.wall)
 }
 
 // Taking back the memory of a burst takes a processor for a while, and it may be
@@ -57,8 +35,5 @@ func (p *pacer) rest(took time.Duration) {
 		return
 	}
 	p.worked = 0
-	// The timers of Go are too coarse for so short a time. That a signal ends
-	// it early does no harm.
-	pause := unix.NsecToTimespec(int64(paceRest))
-	_ = unix.Nanosleep(&pause, nil)
+	_ = pause(paceRest)
 }

@@ -13,6 +13,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -44,6 +45,8 @@ type Options struct {
 	// Activity is a number that changes when the guest's processes run. nil:
 	// the cell never counts as idle.
 	Activity func() uint64
+	// Idle says whether the guest's processors sleep. nil: they always do.
+	Idle func() bool
 	// Pressure says whether the host is short of memory. nil: never.
 	Pressure func() bool
 	// Busy says whether the host has no processor to spare for binding ahead
@@ -62,6 +65,8 @@ type Pager struct {
 	started time.Time
 
 	policy  atomic.Pointer[Policy]
+	most    atomic.Uint64 // Options.Limit
+	look    atomic.Bool   // at the limit, soon
 	pressed atomic.Bool
 	busy    atomic.Bool
 
@@ -73,6 +78,8 @@ type Pager struct {
 	// Of the goroutine.
 	intents []ring.Intent
 	pending queue
+	rest    rest
+	flood   uint32 // epoch in which a lot became free
 	cache   cache
 	pacer   pacer
 }
@@ -81,9 +88,10 @@ type Pager struct {
 const (
 	// epochUnit is what Area.Epoch counts.
 	epochUnit = time.Millisecond
-	// tick is how often freed frames are looked at while there are some.
-	tick        = 5 * time.Millisecond
-	slowestTick = 50 * time.Millisecond
+	// tick is how often freed frames are looked at while there are some and the
+	// guest does not work, workTick while it does: each look is taken from it.
+	tick     = 5 * time.Millisecond
+	workTick = 40 * time.Millisecond
 	// collectTime is how long due frames wait for more of them: fewer host
 	// calls for the same memory.
 	collectTime = 15 * time.Millisecond
@@ -93,8 +101,18 @@ const (
 	idleTick = 250 * time.Millisecond
 )
 
-// burstFrames waiting to go back are the end of a burst; see Policy.BurstDelay.
-const burstFrames = 256 << 20 / ring.FrameSize
+// Frames in numbers, and times in epochs, of a burst and its end.
+const (
+	// burstFrames waiting to go back are the end of a burst; see
+	// Policy.BurstDelay.
+	burstFrames = 256 << 20 / ring.FrameSize
+	// floodFrames that become free at once are a part of what is being freed.
+	floodFrames = 16 << 20 / ring.FrameSize
+	// floodEnd is the time without a flood after which it is over, floodMax the
+	// longest that it is waited for.
+	floodEnd = 8
+	floodMax = 300
+)
 
 // New prepares the shared area and starts the goroutine, which waits for the
 // first notification. Close must be called before the memory is closed.
@@ -111,6 +129,7 @@ func New(o Options) (*Pager, error) {
 		started: time.Now(), wake: make(chan struct{}, 1), closing: make(chan struct{}),
 	}
 	p.cache.pager = p
+	p.most.Store(o.Limit)
 	p.apply(&o.Policy)
 	p.done.Go(p.run)
 	return p, nil
@@ -148,6 +167,13 @@ func (p *Pager) SetPolicy(policy Policy) error {
 	return nil
 }
 
+// SetLimit changes Options.Limit of a running cell.
+func (p *Pager) SetLimit(limit uint64) {
+	p.most.Store(limit)
+	p.look.Store(true)
+	p.Kick()
+}
+
 // Kick makes the Pager look at the ring. It does not block and may be called at
 // any time.
 func (p *Pager) Kick() {
@@ -167,6 +193,8 @@ var errClosing = errors.New("closing")
 
 // run is the goroutine.
 func (p *Pager) run() {
+	// A thread of its own: see call_unsafe.go. It ends with the goroutine.
+	runtime.LockOSThread()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
@@ -230,28 +258,46 @@ func (p *Pager) round() (time.Duration, error) {
 	if p.pending.overflow.Swap(false) || p.ring.Overflowed() {
 		p.scan(epoch)
 	}
-	age := uint32(policy.Delay / epochUnit)
-	switch {
-	case p.pressed.Load():
-		age = 0
-	case policy.BurstDelay != 0 && p.pending.frames > burstFrames:
-		age = min(age, uint32(policy.BurstDelay/epochUnit))
-	}
-	collect := uint32(collectTime / epochUnit)
-	if age < uint32(policy.Delay/epochUnit) {
-		collect = 0
-	}
+	working := p.rest.working(&p.options)
+	age, collect := p.delays(policy, epoch, working)
 	if p.pending.waits(epoch, age+collect) {
 		if err := p.takeBack(policy, epoch, age); err != nil {
 			return 0, err
 		}
+	}
+	if p.look.Swap(false) {
+		p.cache.soon()
 	}
 	slow := p.cache.round()
 	if p.pending.empty() {
 		return slow, nil
 	}
 	// A long delay needs no close look.
-	return max(tick, min(policy.Delay/16, slowestTick)), nil
+	slowest := tick
+	if working && p.rest.quiet == 0 {
+		slowest = workTick
+	}
+	return max(tick, min(time.Duration(age)*epochUnit/16, slowest)), nil
+}
+
+// delays says how long a frame has to have been free, and how long due frames
+// wait for more of them, in epochs.
+func (p *Pager) delays(policy *Policy, epoch uint32, working bool) (age, collect uint32) {
+	age, collect = uint32(policy.Delay/epochUnit), uint32(collectTime/epochUnit)
+	if working {
+		age = max(age, uint32(policy.WorkDelay/epochUnit))
+	}
+	switch {
+	case p.pressed.Load():
+		return 0, 0
+	case policy.BurstDelay == 0 || p.pending.frames <= burstFrames:
+	case epoch-p.flood < floodEnd && !p.pending.waits(epoch, floodMax):
+		// More is coming: the guest shall not be held up while it frees it.
+		age = max(age, floodMax)
+	case p.surplus() > burstFrames:
+		return min(age, uint32(policy.BurstDelay/epochUnit)), 0
+	}
+	return age, collect
 }
 
 // read empties the ring: frames to bind are bound at once, free ones are queued.
@@ -269,9 +315,13 @@ func (p *Pager) read(epoch uint32) (err error) {
 		return err
 	}
 	p.cache.busy()
+	given := uint64(0)
 	for _, i := range p.intents {
 		if i.Op == ring.OpGive {
 			p.pending.add(i.First, i.Count, epoch)
+			if given += i.Count; given > floodFrames {
+				p.flood = epoch
+			}
 			continue
 		}
 		if err := p.bind(i.First, i.Count, epoch); err != nil {
@@ -320,9 +370,20 @@ func (p *Pager) resident() (now, limit uint64, err error) {
 	return now, p.limit(), err
 }
 
+// surplus is how many frames are bound and not in use, at least: some of those in
+// use have never been touched. The queue may have a frame many times.
+func (p *Pager) surplus() uint64 {
+	resident, _, err := p.resident()
+	used := p.ring.Frames() - min(p.ring.Frames(), p.ring.Guest().FreeFrames)
+	if bound := resident / ring.FrameSize; err == nil && bound > used {
+		return bound - used
+	}
+	return 0
+}
+
 // limit of host memory in bytes.
 func (p *Pager) limit() uint64 {
-	return cmp.Or(p.options.Limit, p.options.Memory.Size()+uint64(len(p.options.Memory.Tail())))
+	return cmp.Or(p.most.Load(), p.options.Memory.Size()+uint64(len(p.options.Memory.Tail())))
 }
 
 // takeBack unbinds what has been free long enough.
@@ -366,6 +427,35 @@ func (p *Pager) scan(epoch uint32) {
 // before Close.
 func (p *Pager) FreeBound() uint64 {
 	return p.ring.Count(ring.StateFreePending)
+}
+
+// rest finds out whether the guest works.
+type rest struct {
+	activity uint64
+	quiet    int // looks in a row that saw nobody at work
+}
+
+const (
+	// restLooks is how many looks in a row have to see nobody at work. A guest
+	// waits for its disk and the network, too.
+	restLooks = 6
+	// restActivity is how much of Options.Activity there may be between two looks.
+	restActivity = 16
+)
+
+// working is called once a round.
+func (r *rest) working(o *Options) bool {
+	if o.Idle == nil || o.Activity == nil {
+		return false
+	}
+	before := r.activity
+	r.activity = o.Activity()
+	if !o.Idle() || r.activity-before > restActivity {
+		r.quiet = 0
+	} else {
+		r.quiet++
+	}
+	return r.quiet < restLooks
 }
 
 // run of frames that became free, and when.

@@ -118,6 +118,51 @@ func TestTakesBackWhatIsFree(t *testing.T) {
 	}
 }
 
+// TestWaitsWhileTheGuestWorks: what is free stays for a while, until the guest has
+// nothing to do.
+func TestWaitsWhileTheGuestWorks(t *testing.T) {
+	policy := Policies[0]
+	policy.Delay, policy.WorkDelay = 5*time.Millisecond, time.Hour
+	var idle atomic.Bool
+	var looks atomic.Int64
+	c := newCell(t, policy, func(o *Options) {
+		o.Idle = func() bool { looks.Add(1); return idle.Load() }
+	})
+	c.touch(t, 500, 100)
+	c.give(t, 500, 100)
+	eventually(t, "it looks a few times", func() bool { return looks.Load() >= 4 })
+	if s := c.Pager.Stats(); s.Unbound != 0 {
+		t.Errorf("%d frames went back while the guest worked", s.Unbound)
+	}
+	idle.Store(true)
+	eventually(t, "100 frames go back", func() bool { return c.Pager.Stats().Unbound == 100 })
+}
+
+func TestRest(t *testing.T) {
+	idle, activity := true, uint64(0)
+	o := &Options{Idle: func() bool { return idle }, Activity: func() uint64 { return activity }}
+	var r rest
+	look := func(want bool, n int, change func()) {
+		t.Helper()
+		for range n {
+			change()
+			if r.working(o) != want {
+				t.Errorf("working is %t", !want)
+			}
+		}
+	}
+	look(true, restLooks-1, func() { activity++ }) // a clock that ticks
+	look(false, 2, func() {})
+	look(true, 3, func() { idle = false })
+	idle = true
+	look(true, 10, func() { activity += 1000 }) // it waits for its disk
+	look(true, restLooks-1, func() {})
+	look(false, 1, func() {})
+	if new(rest).working(&Options{}) {
+		t.Error("a guest of which nothing is known works")
+	}
+}
+
 func TestKeepsWhatIsUsedAgain(t *testing.T) {
 	policy := Policies[0]
 	policy.Delay = 50 * time.Millisecond
@@ -175,6 +220,26 @@ func TestLimit(t *testing.T) {
 	eventually(t, "the rest is bound", func() bool { return c.Pager.Stats().Bound > 0 })
 	if n := c.resident(t); n > limit {
 		t.Errorf("%d bytes are bound, the limit is %d", n, limit)
+	}
+}
+
+// TestSetLimit: a limit that comes later holds, too.
+func TestSetLimit(t *testing.T) {
+	policy := Policies[0]
+	policy.Delay = time.Hour
+	c := newCell(t, policy, nil)
+	before := c.resident(t)
+	c.touch(t, 500, 100)
+	c.give(t, 500, 100)
+	c.SetLimit(before + 50*ring.FrameSize)
+	eventually(t, "free frames go back", func() bool { return c.Pager.Stats().Unbound == 100 })
+	if s := c.Pager.Stats(); !s.Pressure || s.Limit != before+50*ring.FrameSize {
+		t.Errorf("%+v", s)
+	}
+	c.SetLimit(0)
+	eventually(t, "there is room again", func() bool { return !c.Pager.Stats().Pressure })
+	if s := c.Pager.Stats(); s.Limit < c.memory.Size() {
+		t.Errorf("%+v", s)
 	}
 }
 

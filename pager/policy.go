@@ -19,6 +19,8 @@ type Policy struct {
 	// Delay is how long a frame has been free before it is taken back: a
 	// cell that frees and allocates all the time keeps what it works with.
 	Delay time.Duration
+	// WorkDelay, if it is more, is the delay while the guest works.
+	WorkDelay time.Duration
 	// BurstDelay, unless 0, is the delay when a lot waits to go back (256
 	// MiB): to hold that costs more than to bind some of it again.
 	BurstDelay time.Duration
@@ -38,10 +40,13 @@ const Off = "off"
 // hugeGrain is the number of frames of a huge page.
 const hugeGrain = 512
 
-// delay is a compromise: free memory is back on the host within 100 ms, and what
-// is freed between two processes of a build is mostly used again before.
+// A compromise: free memory of a guest that has nothing to do is back on the host
+// within 100 ms. While it works most of what it frees is used again within a
+// second, and providing a frame anew costs it more than the frame is worth that
+// long; but a program that ends often leaves much that nobody needs.
 const (
 	delay      = 75 * time.Millisecond
+	workDelay  = 250 * time.Millisecond
 	burstDelay = 10 * time.Millisecond
 )
 
@@ -55,7 +60,7 @@ const reportDelay = 2 * time.Second
 // Policies are those that can be chosen by name: first ours, then what it is
 // compared with.
 var Policies = []Policy{
-	{Name: "page", Unbind: true, Delay: delay, BurstDelay: burstDelay, Grain: 1, Ahead: 512},
+	{Name: "page", Unbind: true, Delay: delay, WorkDelay: workDelay, BurstDelay: burstDelay, Grain: 1, Ahead: 512},
 	// What is freed is mostly used again within a second by a program that
 	// works: to wait so long costs no time, and memory still follows the
 	// demand of phases.

@@ -197,6 +197,37 @@ func TestLimit(t *testing.T) {
 	}
 }
 
+// TestSwitch: a cell whose memory stays with it gives it back when it is told to,
+// also what has been free for long.
+func TestSwitch(t *testing.T) {
+	root := newRoot(t, "burst")
+	r := start(t, root, "none", "512M", "/bin/burst", "256", "4")
+	high := uint64(0)
+	told := false
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		if r.sample() {
+			high = max(high, r.last.Resident)
+		}
+		if !told && r.last.FreeBound > 240<<20 {
+			out, err := exec.Command(testenv.Built(t, "paracell"), "pager", "set", strconv.Itoa(r.cmd.Process.Pid), "page").CombinedOutput()
+			if err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			told = true
+		}
+		if told && r.last.Resident < high-240<<20 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%d MiB at most, told: %t, %+v", high>>20, told, r.last)
+		}
+	}
+	r.wait()
+	if r.last.Policy != "page" {
+		t.Errorf("%+v", r.last)
+	}
+}
+
 // TestNothingGoesBackWithout is the control of TestMemoryGoesBack.
 func TestNothingGoesBackWithout(t *testing.T) {
 	root := newRoot(t, "burst")

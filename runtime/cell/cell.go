@@ -128,7 +128,7 @@ func Create(ctx context.Context, spec config.Cell, stdio IO) (_ *Cell, err error
 	running.Store(p)
 	c := &Cell{machine: m, devices: devices, pager: p, choice: choice, name: spec.Name}
 	// A cell that "paracell top" does not see runs as well as any.
-	c.figures, _ = figures.Serve(figures.Dir, spec.Name, c.sample)
+	c.figures, _ = figures.Serve(figures.Dir, spec.Name, figures.Control{Take: c.sample, SetPager: c.SetPager})
 	return c, nil
 }
 

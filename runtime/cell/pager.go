@@ -3,6 +3,7 @@
 package cell
 
 import (
+	"fmt"
 	"os"
 	"time"
 
@@ -29,11 +30,38 @@ func newPager(spec config.Cell, m platform.Machine, fail func(error)) (*pager.Pa
 	return pager.New(pager.Options{
 		Memory: m.Memory(), Policy: policy, Limit: spec.PagerLimit, Cache: spec.ColdCache, Verify: spec.PagerVerify,
 		Fail: fail, RaiseIRQ: m.RaiseIRQ, Prefault: prefault, Pressure: pager.Pressure{}.Short, Busy: new(pager.CPU).Busy,
+		Idle: func() bool { return m.Stats().Idle },
 		Activity: func() uint64 {
 			s := m.Stats()
 			return s.GateCalls + s.RawCalls + s.Faults
 		},
 	})
+}
+
+// SetPager changes the policy of the pager, by its name, of a cell that has one.
+// It must not be called after Close.
+func (c *Cell) SetPager(name string) error {
+	if c.pager == nil {
+		return fmt.Errorf("it runs without a pager, so its guest keeps no account of its memory: start it with --pager none to change that later")
+	}
+	if name == pager.Off {
+		return fmt.Errorf("a pager that runs cannot be taken out: policy none leaves memory where it is")
+	}
+	policy, err := pager.PolicyByName(name)
+	if err != nil {
+		return err
+	}
+	return c.pager.SetPolicy(policy)
+}
+
+// SetMemoryLimit changes the limit of what the pager binds, in bytes; 0 is the
+// cell's memory. Without a pager, and after Close, it does nothing.
+func (c *Cell) SetMemoryLimit(limit uint64) {
+	c.figuresMu.RLock()
+	defer c.figuresMu.RUnlock()
+	if c.pager != nil && !c.closing {
+		c.pager.SetLimit(limit)
+	}
 }
 
 // Pager are the figures of the pager, false if the cell has none. It must not be

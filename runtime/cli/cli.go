@@ -26,6 +26,7 @@ Usage:
   paracell run [flags] --initramfs FILE
   paracell top
   paracell plot FILE
+  paracell pager set CELL POLICY
   paracell check
   paracell config [flags]
   paracell help [COMMAND]
@@ -34,6 +35,7 @@ Commands:
   run     boot a cell, run one command in it and return its exit status
   top     show what the cells of this host use, live or as a time series
   plot    draw a time series of top
+  pager   change how memory follows the demand of a running cell
   check   say what this host can do, what is missing and how to get it
   config  print the settings that containers in cells get
   help    describe a command
@@ -57,6 +59,7 @@ func commands() []command {
 		{"check", checkHelp, runCheck},
 		{"top", topHelp, runTop},
 		{"plot", plotHelp, runPlot},
+		{"pager", pagerHelp, runPager},
 		{"config", configHelp, runConfig},
 	}
 }

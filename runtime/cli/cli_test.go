@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/paracell/paracell/runtime/figures"
 )
 
 func run(args ...string) (int, string, string) {
@@ -31,7 +33,7 @@ func TestUsage(t *testing.T) {
 		{"run -h", 0, "--rootfs DIR", ""},
 		{"check --help", 0, "Exit status", ""},
 		{"help nonsense", statusUsage, "", "nonsense"},
-		{"nonsense", statusUsage, "", "run, check, top, plot, config, help"},
+		{"nonsense", statusUsage, "", "run, check, top, plot, pager, config, help"},
 		{"run", statusUsage, "", "a root is needed"},
 		{"run --rootfs /x", statusUsage, "", "a command is needed"},
 		{"run --nonsense", statusUsage, "", "-nonsense"},
@@ -45,6 +47,11 @@ func TestUsage(t *testing.T) {
 		{"plot", statusUsage, "", "one file"},
 		{"plot /no/such/file", 1, "", "/no/such/file"},
 		{"plot /dev/null", 0, "<svg", ""},
+		{"pager", statusUsage, "", "are needed"},
+		{"pager get x page", statusUsage, "", "are needed"},
+		{"pager set x", statusUsage, "", "are needed"},
+		{"pager set --dir /no/such/dir x page", 1, "", "no cell \"x\" answers"},
+		{"help pager", 0, "CELL is the name", ""},
 		{"config --help", 0, "--annotation", ""},
 		{"config x", statusUsage, "", "unexpected argument"},
 		{"config --keys", 0, "by annotation: allowed by default", ""},
@@ -78,6 +85,36 @@ func TestHelpNamesEveryFlag(t *testing.T) {
 	for _, f := range []string{"rootfs", "initramfs", "memory", "cpus", "isolation", "env", "workdir", "hostname", "name", "kernel", "kernel-arg"} {
 		if !strings.Contains(runHelp, "--"+f+" ") {
 			t.Errorf("--%s is not in the help text", f)
+		}
+	}
+}
+
+// TestPagerSet: the policy goes to the one cell that is meant.
+func TestPagerSet(t *testing.T) {
+	dir := t.TempDir()
+	got := map[int]string{}
+	for i, name := range []string{"one", "twin", "twin"} {
+		s, err := figures.Serve(dir, name, figures.Control{
+			Take:     func() figures.Sample { return figures.Sample{Cell: name, Pid: 100 + i} },
+			SetPager: func(policy string) error { got[100+i] = policy; return nil },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { s.Close() })
+	}
+	for _, c := range []struct {
+		cell   string
+		status int
+		pid    int
+	}{{"one", 0, 100}, {"102", 0, 102}, {"twin", 1, 0}, {"nobody", 1, 0}} {
+		clear(got)
+		var out, errOut bytes.Buffer
+		if status := Main([]string{"pager", "set", "--dir", dir, c.cell, "calm"}, &out, &errOut); status != c.status {
+			t.Errorf("%s: status %d: %s", c.cell, status, errOut.String())
+		}
+		if c.pid != 0 && (len(got) != 1 || got[c.pid] != "calm") || c.pid == 0 && len(got) != 0 {
+			t.Errorf("%s: %v", c.cell, got)
 		}
 	}
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package figures shows what running cells use: every cell answers on a socket
-// of its own, and `paracell top` asks all of them.
+// of its own, and `paracell top` asks all of them. `paracell pager` changes the
+// policy of their pagers the same way.
 package figures
 
 import (
@@ -59,19 +60,27 @@ func (s *Sample) Waste() float64 {
 	return (float64(s.Resident) - float64(s.Used)) / float64(s.Used)
 }
 
+// Control is what a cell can be told to do.
+type Control struct {
+	// Take gives the figures.
+	Take func() Sample
+	// SetPager changes the policy of the pager by its name. nil: it cannot.
+	SetPager func(policy string) error
+}
+
 // Server answers for one cell.
 type Server struct {
 	listener *net.UnixListener
-	take     func() Sample
+	control  Control
 	done     sync.WaitGroup
 
 	mu    sync.Mutex
 	conns map[net.Conn]struct{} // nil when closed
 }
 
-// Serve answers on a socket in dir until Close. take may be called from many
-// goroutines at once, up to the return of Close.
-func Serve(dir, name string, take func() Sample) (*Server, error) {
+// Serve answers on a socket in dir until Close. The functions of c may be called
+// from many goroutines at once, up to the return of Close.
+func Serve(dir, name string, c Control) (*Server, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("figures of cell %s: %w", name, err)
 	}
@@ -88,7 +97,7 @@ func Serve(dir, name string, take func() Sample) (*Server, error) {
 		if err != nil {
 			return nil, fmt.Errorf("figures of cell %s: %w", name, err)
 		}
-		s := &Server{listener: l, take: take, conns: map[net.Conn]struct{}{}}
+		s := &Server{listener: l, control: c, conns: map[net.Conn]struct{}{}}
 		s.done.Go(s.accept)
 		return s, nil
 	}
@@ -136,7 +145,20 @@ func (s *Server) accept() {
 	}
 }
 
-// answer writes a sample for every byte that it gets.
+// A line is a request: an empty one for a sample, or setPager and the name of a
+// policy, which is answered with a reply.
+const (
+	setPager = "pager "
+	lineMax  = 64 // bytes, with its end
+)
+
+// reply to a request that is not for a sample.
+type reply struct {
+	// Error is empty when it was carried out.
+	Error string
+}
+
+// answer answers requests until the other side ends.
 func (s *Server) answer(conn net.Conn) {
 	defer func() {
 		conn.Close()
@@ -144,16 +166,37 @@ func (s *Server) answer(conn net.Conn) {
 		delete(s.conns, conn)
 		s.mu.Unlock()
 	}()
-	ask := make([]byte, 1)
+	r := bufio.NewReaderSize(conn, lineMax)
 	encoder := json.NewEncoder(conn)
 	for {
-		if _, err := io.ReadFull(conn, ask); err != nil {
+		line, err := r.ReadSlice('\n')
+		if err != nil {
 			return
 		}
-		if encoder.Encode(s.take()) != nil {
+		if encoder.Encode(s.request(strings.TrimSuffix(string(line), "\n"))) != nil {
 			return
 		}
 	}
+}
+
+func (s *Server) request(line string) any {
+	if line == "" {
+		return s.control.Take()
+	}
+	policy, ok := strings.CutPrefix(line, setPager)
+	var err error
+	switch {
+	case !ok:
+		err = fmt.Errorf("request %q is not known", line)
+	case s.control.SetPager == nil:
+		err = errors.New("the policy of its pager cannot be changed")
+	default:
+		err = s.control.SetPager(policy)
+	}
+	if err != nil {
+		return reply{err.Error()}
+	}
+	return reply{}
 }
 
 // Close ends the answers and removes the socket.
@@ -179,7 +222,8 @@ type Watcher struct {
 
 type conn struct {
 	net.Conn
-	r *bufio.Reader
+	r    *bufio.Reader
+	last Sample
 }
 
 // Watch asks the cells whose sockets are in dir.
@@ -230,6 +274,7 @@ func (w *Watcher) Samples() ([]Sample, error) {
 			delete(w.conns, a.path)
 			continue
 		}
+		a.conn.last = a.sample
 		w.conns[a.path] = a.conn
 		out = append(out, a.sample)
 	}
@@ -252,22 +297,49 @@ func ask(path string, c *conn) (s Sample, _ *conn, err error) {
 		if err != nil {
 			return s, nil, err
 		}
-		c = &conn{raw, bufio.NewReader(raw)}
+		c = &conn{Conn: raw, r: bufio.NewReader(raw)}
 	}
-	if err = c.SetDeadline(time.Now().Add(patience)); err == nil {
-		_, err = c.Write([]byte{'\n'})
-	}
-	var line []byte
-	if err == nil {
-		line, err = c.r.ReadBytes('\n')
-	}
-	if err == nil {
-		err = json.Unmarshal(line, &s)
-	}
-	if err != nil {
+	if err = c.request("", &s); err != nil {
 		c.Close()
 	}
 	return s, c, err
+}
+
+// request writes a line and reads the answer.
+func (c *conn) request(line string, into any) error {
+	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+		return err
+	}
+	if _, err := io.WriteString(c, line+"\n"); err != nil {
+		return err
+	}
+	answer, err := c.r.ReadBytes('\n')
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(answer, into)
+}
+
+// SetPager changes the policy of the pager of one cell, which has to have
+// answered Samples with this cell's name and process.
+func (w *Watcher) SetPager(s *Sample, policy string) error {
+	if strings.ContainsRune(policy, '\n') || len(setPager)+len(policy) >= lineMax {
+		return fmt.Errorf("%q is no name of a policy", policy)
+	}
+	for _, c := range w.conns {
+		if c.last.Cell != s.Cell || c.last.Pid != s.Pid {
+			continue
+		}
+		var r reply
+		if err := c.request(setPager+policy, &r); err != nil {
+			return fmt.Errorf("cell %s: %w", s.Cell, err)
+		}
+		if r.Error != "" {
+			return fmt.Errorf("cell %s: %s", s.Cell, r.Error)
+		}
+		return nil
+	}
+	return fmt.Errorf("cell %s of process %d: does not answer", s.Cell, s.Pid)
 }
 
 // Close ends the connections.

@@ -26,7 +26,7 @@ func sample(cell string, n uint64) Sample {
 func TestServe(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "cells")
 	for _, name := range []string{"b", "a/../x", "a/../x"} {
-		s, err := Serve(dir, name, func() Sample { return sample(name, 2) })
+		s, err := Serve(dir, name, Control{Take: func() Sample { return sample(name, 2) }})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -53,9 +53,78 @@ func TestServe(t *testing.T) {
 	}
 }
 
+func TestSetPager(t *testing.T) {
+	dir := t.TempDir()
+	var policies []string
+	for _, name := range []string{"a", "b"} {
+		s, err := Serve(dir, name, Control{Take: func() Sample { return sample(name, 1) }, SetPager: func(policy string) error {
+			if policy == "odd" {
+				return errors.New("no such policy")
+			}
+			policies = append(policies, name+" "+policy)
+			return nil
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { s.Close() })
+	}
+	w := Watch(dir)
+	defer w.Close()
+	b := sample("b", 1)
+	if err := w.SetPager(&b, "calm"); err == nil {
+		t.Error("a cell that nobody knows was told something")
+	}
+	if got, err := w.Samples(); len(got) != 2 || err != nil {
+		t.Fatal(got, err)
+	}
+	if err := w.SetPager(&b, "calm"); err != nil || len(policies) != 1 || policies[0] != "b calm" {
+		t.Error(err, policies)
+	}
+	for _, policy := range []string{"odd", "a\nb", strings.Repeat("a", 100)} {
+		if err := w.SetPager(&b, policy); err == nil {
+			t.Errorf("%q was taken", policy)
+		}
+	}
+	// It still answers.
+	if got, err := w.Samples(); len(got) != 2 || err != nil {
+		t.Error(got, err)
+	}
+}
+
+// TestOddRequests: what is no request ends the connection or is answered as such.
+func TestOddRequests(t *testing.T) {
+	dir := t.TempDir()
+	s, err := Serve(dir, "x", Control{Take: func() Sample { return sample("x", 1) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for _, c := range []struct{ line, want string }{
+		{"hello\n", `{"Error":"request \"hello\" is not known"}` + "\n"},
+		{"pager page\n", `{"Error":"the policy of its pager cannot be changed"}` + "\n"},
+		{strings.Repeat("x", 1000), ""},
+	} {
+		conn, err := net.Dial("unix", s.listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(conn, c.line); err != nil {
+			t.Fatal(err)
+		}
+		if u := conn.(*net.UnixConn); u.CloseWrite() != nil {
+			t.Fatal("close")
+		}
+		if got, _ := io.ReadAll(conn); string(got) != c.want {
+			t.Errorf("%.20q: %q", c.line, got)
+		}
+		conn.Close()
+	}
+}
+
 func TestCloseRemovesSocket(t *testing.T) {
 	dir := t.TempDir()
-	s, err := Serve(dir, "x", func() Sample { return sample("x", 1) })
+	s, err := Serve(dir, "x", Control{Take: func() Sample { return sample("x", 1) }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +153,7 @@ func TestSweep(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s, err := Serve(dir, "x", func() Sample { return sample("x", 1) })
+	s, err := Serve(dir, "x", Control{Take: func() Sample { return sample("x", 1) }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -268,8 +268,10 @@ func (l *Life) Stats(more func(*platform.Stats, *abi.Control)) platform.Stats {
 	if n, err := l.memory.Resident(); err == nil {
 		s.Resident = n
 	}
+	s.Idle = true
 	for i := range l.control.Vcpus[:l.cfg.Vcpus] {
 		v := &l.control.Vcpus[i]
+		s.Idle = s.Idle && atomic.LoadUint32(&v.State) == abi.VcpuIdle
 		s.GateCalls += atomic.LoadUint64(&v.GateCalls)
 		s.RawCalls += atomic.LoadUint64(&v.RawCalls)
 		s.Faults += atomic.LoadUint64(&v.Faults)

@@ -250,6 +250,8 @@ type Stats struct {
 	GateCalls, RawCalls, Faults, HostCalls, MapCalls, Handovers uint64
 	// Contexts is the number of host execution contexts (guest's word).
 	Contexts uint64
+	// Idle says that all vCPUs sleep until an interrupt comes.
+	Idle bool
 }
 
 // Check is the result of one probe.

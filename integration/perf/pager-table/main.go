@@ -40,7 +40,9 @@ type table struct {
 	out       string
 	repo      string
 	policies  []string
-	against   string    // policy of the part slow
+	against   string    // policies of the part slow
+	sides     string    // of the part burst
+	programs  string    // of the part slow
 	text      io.Writer // tables
 }
 
@@ -61,7 +63,9 @@ func run() error {
 	flag.StringVar(&t.isolation, "isolation", "auto", "isolation of the cells")
 	flag.StringVar(&t.out, "out", "build/pager", "folder for series and drawings")
 	policies := flag.String("policies", "none,report,report4k,huge,page,page+cold", "policies of the part elastic")
-	flag.StringVar(&t.against, "against", "page", "policy that the part slow compares with off")
+	flag.StringVar(&t.against, "against", "page", "policies that the part slow compares with off")
+	flag.StringVar(&t.sides, "sides", "host,off,report4k,huge,page", "sides of the part burst: host, or a policy of the cell")
+	flag.StringVar(&t.programs, "programs", "gcc,redis,python,sqlite", "programs of the part slow")
 	flag.Parse()
 	t.policies = strings.Split(*policies, ",")
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -112,7 +116,15 @@ type result struct {
 // interval.
 //
 // A policy with "+cold" gives back page cache of idle cells as well.
-func (t *table) cell(policy, memory string, interval time.Duration, script string, args ...string) (*result, error) {
+func (t *table) cell(policy, memory string, interval time.Duration, script string) (*result, error) {
+	return t.tracedCell(nil, policy, memory, interval, script)
+}
+
+// lookEvery is how often a traced cell is looked at for new tasks.
+const lookEvery = 100 * time.Millisecond
+
+// tracedCell watches its tasks, too; trace may be nil.
+func (t *table) tracedCell(trace *tracer, policy, memory string, interval time.Duration, script string) (*result, error) {
 	const prepare = `mount -t tmpfs tmpfs /tmp && cd /tmp && eval "$0"`
 	name := fmt.Sprintf("pager-table-%d", os.Getpid())
 	policy, cold := strings.CutSuffix(policy, coldSuffix)
@@ -125,7 +137,10 @@ func (t *table) cell(policy, memory string, interval time.Duration, script strin
 		return nil, err
 	}
 	defer group.close()
-	line = group.wrap(append(append([]string{"bin/paracell"}, line...), args...)...)
+	line = group.wrap(append([]string{"bin/paracell"}, line...)...)
+	if trace != nil {
+		line = trace.wrap(line...)
+	}
 	cmd := exec.CommandContext(t.ctx, line[0], line[1:]...)
 	var out, errOut bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errOut
@@ -140,6 +155,7 @@ func (t *table) cell(policy, memory string, interval time.Duration, script strin
 	go func() { ended <- cmd.Wait() }()
 	r := &result{}
 	var cpuErr error
+	var looked time.Time
 	w := figures.WatchProcess(figures.Dir, cmd.Process.Pid)
 	defer w.Close()
 	ticker := time.NewTicker(interval)
@@ -156,6 +172,10 @@ func (t *table) cell(policy, memory string, interval time.Duration, script strin
 			}
 			return r, nil
 		case <-ticker.C:
+			if time.Since(looked) > lookEvery {
+				trace.look(cmd.Process.Pid, true)
+				looked = time.Now()
+			}
 			samples, err := w.Samples()
 			if err != nil {
 				return nil, err
@@ -425,53 +445,6 @@ func percentile(v []float64, p float64) float64 {
 	return v[min(len(v)-1, int(p*float64(len(v))))]
 }
 
-// burst: 1 GiB is touched and freed.
-func (t *table) burst() error {
-	t.printf("## After a burst of 1 GiB\n\nMedians. The guest goes on with small allocations and looks at the clock.\n")
-	t.printf("\n| policy | memory is back after | longest pause of the guest | in the best round |\n|---|---|---|---|\n")
-	program := filepath.Join(t.repo, "bin/perf/burst")
-	for _, policy := range []string{"off", "report4k", "huge", "page"} {
-		var back, pause []float64
-		for round := range t.rounds {
-			r, err := t.cell(policy, "2G", 10*time.Millisecond, program+" 1024 5")
-			if err != nil {
-				return err
-			}
-			var down, longest, gap int64
-			for line := range strings.Lines(r.out) {
-				_, _ = fmt.Sscanf(line, "down %d", &down)
-				_, _ = fmt.Sscanf(line, "longest %d gap %d", &longest, &gap)
-			}
-			after := time.Duration(-1)
-			var high uint64
-			for _, s := range r.samples {
-				high = max(high, s.Resident)
-				if since := s.Time.Sub(time.Unix(0, down)); since > 0 && after < 0 && s.Resident+1000<<20 < high {
-					after = since
-				}
-			}
-			if policy == "off" {
-				after = 0
-			} else if down == 0 || after < 0 {
-				return fmt.Errorf("policy %s: memory did not go back: %q", policy, r.out)
-			}
-			back, pause = append(back, after.Seconds()*1e3), append(pause, float64(max(longest, gap))/1e6)
-			if round == 0 {
-				if err := t.series("burst-"+policy, r.samples); err != nil {
-					return err
-				}
-			}
-		}
-		text := fmt.Sprintf("%.0f ms", median(back))
-		if policy == "off" {
-			text = "never"
-		}
-		t.printf("| %s | %s | %.2f ms | %.2f ms |\n", policy, text, median(pause), slices.Min(pause))
-	}
-	t.printf("\n")
-	return nil
-}
-
 // programs of the comparison with the pager off; each is a script that has its
 // files in /tmp and is timed inside the cell.
 var programs = []struct{ name, script string }{
@@ -487,12 +460,16 @@ for k in range(2): assert json.loads(json.dumps(d)) == d'; done`},
 
 // slow: run times with the pager off and on.
 func (t *table) slow() error {
-	t.printf("## Run times, pager off and on\n\nMedians, s; cells of 2 GiB; the two in turns. Processor time is that of all host processes of a cell, the pager included, from its start to its end.\n")
-	t.printf("\n| program | off | %[1]s | ratio | best of off | best of %[1]s | ratio | processor time off | %[1]s | ratio | best ratio |\n|---|---|---|---|---|---|---|---|---|---|---|\n", t.against)
+	t.printf("## Run times, pager off and on\n\nS; cells of 2 GiB; the sides in turns. Processor time is that of all host processes of a cell, the pager included, from its start to its end. The pairs are neighbours in time: the median of their ratios.\n")
+	t.printf("\n| program | side | median | best | ratio of medians | of best | of pairs | processor time | best | ratio of medians | of best | of pairs |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n")
+	sides := append([]string{"off"}, strings.Split(t.against, ",")...)
 	for _, p := range programs {
+		if !slices.Contains(strings.Split(t.programs, ","), p.name) {
+			continue
+		}
 		times, cpu := map[string][]float64{}, map[string][]float64{}
 		for range t.rounds {
-			for _, policy := range []string{"off", t.against} {
+			for _, policy := range sides {
 				r, err := t.cell(policy, "2G", time.Second, "b=$(date +%s%N); "+p.script+"\ne=$(date +%s%N); echo $((e - b))")
 				if err != nil {
 					return err
@@ -505,12 +482,19 @@ func (t *table) slow() error {
 				cpu[policy] = append(cpu[policy], r.cpu.Seconds())
 			}
 		}
-		off, on := median(times["off"]), median(times[t.against])
-		bestOff, bestOn := slices.Min(times["off"]), slices.Min(times[t.against])
-		cpuOff, cpuOn := median(cpu["off"]), median(cpu[t.against])
-		t.printf("| %s | %.3f | %.3f | %.3f | %.3f | %.3f | %.3f | %.2f | %.2f | %.3f | %.3f |\n", p.name, off, on, on/off, bestOff, bestOn, bestOn/bestOff,
-			cpuOff, cpuOn, cpuOn/cpuOff, slices.Min(cpu[t.against])/slices.Min(cpu["off"]))
+		for _, side := range sides {
+			t.printf("| %s | %s | %s | %s |\n", p.name, side, against(times[side], times["off"]), against(cpu[side], cpu["off"]))
+		}
 	}
 	t.printf("\n")
 	return nil
+}
+
+// against is a part of a line: values, and what they are relative to others.
+func against(v, other []float64) string {
+	pairs := make([]float64, len(v))
+	for i := range v {
+		pairs[i] = v[i] / other[i]
+	}
+	return fmt.Sprintf("%.3f | %.3f | %.3f | %.3f | %.3f", median(v), slices.Min(v), median(v)/median(other), slices.Min(v)/slices.Min(other), median(pairs))
 }

@@ -69,7 +69,8 @@ static void put_entry(unsigned int op, unsigned long pfn, unsigned long count)
 	virt_mb();
 	depth = READ_ONCE(area->sleeping);
 	if (depth == PAGER_SLEEP_DEEP ||
-	    (depth == PAGER_SLEEP_NAP && op == PAGER_OP_BIND)) {
+	    (depth == PAGER_SLEEP_NAP &&
+	     (op == PAGER_OP_BIND || tail - READ_ONCE(area->head) > PAGER_ENTRIES / 2))) {
 		if (!word_cas(&area->sleeping, &depth, PAGER_SLEEP_NOT))
 			return;
 		area->stats.kicks++;
