@@ -61,6 +61,11 @@ func (fs *FS) use(id, fh uint64, write bool) (*desc, error) {
 		if h == nil || h.node.id != id {
 			return nil, unix.EBADF
 		}
+		if write && h.node.share.readOnly {
+			// The descriptor refuses data, but not a change of the mode.
+			h.desc.put()
+			return nil, unix.EROFS
+		}
 		return h.desc, nil
 	}
 	find := fs.real

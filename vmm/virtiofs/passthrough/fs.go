@@ -232,6 +232,7 @@ func (fs *FS) RemoveShare(name string) error {
 	handles := fs.takeHandlesLocked(func(h *handle) bool { return h.node.share == sh })
 	fs.mu.Unlock()
 
+	fs.unlockNodes(gone)
 	fs.closeHandles(handles)
 	for _, n := range gone {
 		fs.descs.forget(n)

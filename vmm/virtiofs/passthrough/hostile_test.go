@@ -207,6 +207,55 @@ func TestReadOnlyShare(t *testing.T) {
 	}
 }
 
+// A write to a file that is open for reading may carry the wish to clear the
+// set-user-ID bit, which needs no descriptor for writing.
+func TestReadOnlyShareKeepsModes(t *testing.T) {
+	base := t.TempDir()
+	path := filepath.Join(base, "f")
+	must(t, os.WriteFile(path, []byte("x"), 0o755))
+	must(t, os.Chmod(path, 0o755|os.ModeSetuid))
+	fs, err := passthrough.New(passthrough.Share{Dir: base, ReadOnly: true}, passthrough.Options{})
+	must(t, err)
+	defer fs.Close()
+	f := client{t, fs}.mustLookup(1, "f")
+	h := fuse.InHeader{NodeId: f}
+	var out fuse.OpenOut
+	if st := fs.Open(nil, &fuse.OpenIn{InHeader: h}, &out); st != fuse.OK {
+		t.Fatal(st)
+	}
+	if _, st := fs.Writev(nil, &fuse.WriteIn{InHeader: h, Fh: out.Fh, WriteFlags: fuse.WRITE_KILL_SUIDGID}, nil); st != fuse.EROFS {
+		t.Errorf("an empty write: %v, want EROFS", st)
+	}
+	if fi, err := os.Stat(path); err != nil || fi.Mode()&os.ModeSetuid == 0 {
+		t.Errorf("mode %v, %v: the bit is gone", fi.Mode(), err)
+	}
+	fs.Release(nil, &fuse.ReleaseIn{Fh: out.Fh})
+}
+
+// The locks of a share end with it: nobody closes its files any more.
+func TestRemovedShareUnlocks(t *testing.T) {
+	base := t.TempDir()
+	path := filepath.Join(base, "f")
+	must(t, os.WriteFile(path, []byte("x"), 0o644))
+	fs := passthrough.NewShares(passthrough.Options{})
+	defer fs.Close()
+	must(t, fs.AddShare("s", passthrough.Share{Dir: base}))
+	c := client{t, fs}
+	f := c.mustLookup(c.mustLookup(1, "s"), "f")
+	for owner, flags := range []uint32{0, fuse.LK_FLOCK} {
+		lock := fuse.LkIn{InHeader: fuse.InHeader{NodeId: f}, Owner: uint64(owner), LkFlags: flags, Lk: fuse.FileLock{Typ: unix.F_WRLCK, End: 10}}
+		if st := fs.SetLk(nil, &lock); st != fuse.OK {
+			t.Fatal(st)
+		}
+	}
+	must(t, fs.RemoveShare("s"))
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	must(t, err)
+	defer file.Close()
+	must(t, unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB))
+	must(t, unix.FcntlFlock(file.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_WRLCK, Whence: unix.SEEK_SET}))
+}
+
 func TestUnknownNodesAndHandles(t *testing.T) {
 	c, _ := serve(t, passthrough.Options{})
 	for _, id := range []uint64{0, 99, ^uint64(0)} {

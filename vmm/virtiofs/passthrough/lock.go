@@ -132,6 +132,26 @@ func (fs *FS) unlock(k lockOwner) {
 	}
 }
 
+// unlockNodes drops the locks on files that are not served any more: a client
+// that closes them later is told ESTALE.
+func (fs *FS) unlockNodes(gone []*inode) {
+	nodes := make(map[uint64]bool, len(gone))
+	for _, n := range gone {
+		nodes[n.id] = true
+	}
+	fs.locks.mu.Lock()
+	var ended []lockOwner
+	for k := range fs.locks.owners {
+		if nodes[k.node] {
+			ended = append(ended, k)
+		}
+	}
+	fs.locks.mu.Unlock()
+	for _, k := range ended {
+		fs.unlock(k)
+	}
+}
+
 // unlockAll drops all locks of all owners.
 func (fs *FS) unlockAll() {
 	fs.locks.mu.Lock()
