@@ -61,6 +61,7 @@ type Conn struct {
 	tellCredit bool
 	readBy     deadline
 	writeBy    deadline
+	linger     *time.Timer // of a closed connection that the guest has not given up
 }
 
 // deadline is a time at which waiters are woken.
@@ -146,6 +147,9 @@ func (c *Conn) failLocked(err error) {
 	if c.state != dead {
 		c.state, c.err = dead, err
 		c.sendBuf = nil
+		if c.linger != nil {
+			c.linger.Stop() // it would keep the connection in memory
+		}
 		c.cond.Broadcast()
 	}
 }
@@ -260,12 +264,11 @@ func (c *Conn) Close() error {
 	c.readBy.set(c, time.Time{})
 	c.writeBy.set(c, time.Time{})
 	c.cond.Broadcast()
-	alive := c.state != dead
-	c.d.mu.Unlock()
-	if alive {
-		c.d.rxBell.Ring()
-		time.AfterFunc(lingerTime, c.abandon)
+	if c.state != dead {
+		c.linger = time.AfterFunc(lingerTime, c.abandon)
 	}
+	c.d.mu.Unlock()
+	c.d.rxBell.Ring()
 	return nil
 }
 

@@ -256,6 +256,23 @@ func TestHalfClose(t *testing.T) {
 	}
 }
 
+// A connection that both sides have given up is forgotten at once: a guest could
+// make any number of them while the host waits.
+func TestEndedConnectionsAreForgotten(t *testing.T) {
+	g := boot(t)
+	c, out := g.connect()
+	c.Close()
+	g.expect(opShutdown)
+	g.d.mu.Lock()
+	timer := c.(*Conn).linger
+	g.d.mu.Unlock()
+	out.op = opRST
+	g.send(out)
+	if timer == nil || timer.Stop() {
+		t.Error("the end of the connection is still waited for")
+	}
+}
+
 func TestDeadlines(t *testing.T) {
 	g := boot(t)
 	c, _ := g.connect()
