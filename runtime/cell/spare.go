@@ -3,7 +3,6 @@
 package cell
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 
@@ -28,15 +27,21 @@ func (c *Cell) Discard(blocks []uint64) error {
 		return platform.ErrClosed
 	}
 	ranges, err := blockRanges(blocks)
-	for _, r := range ranges {
-		err = errors.Join(err, c.machine.Memory().Discard(r.gpa, r.size))
+	if err != nil {
+		return err
 	}
-	return err
+	for _, r := range ranges {
+		if err := c.machine.Memory().Discard(r.gpa, r.size); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 type gpaRange struct{ gpa, size uint64 }
 
-// blockRanges joins neighbours: a host call each.
+// blockRanges joins neighbours: a host call each. No frame may be named twice, so
+// that there are not more calls than the cell has frames.
 func blockRanges(blocks []uint64) ([]gpaRange, error) {
 	blocks = slices.Clone(blocks)
 	slices.SortFunc(blocks, func(a, b uint64) int {
@@ -50,9 +55,15 @@ func blockRanges(blocks []uint64) ([]gpaRange, error) {
 			return nil, fmt.Errorf("the guest's kernel names a free block of order %d", order)
 		}
 		r := gpaRange{gpa: (b & (1<<blockOrder - 1)) * memory.PageSize, size: memory.PageSize << order}
-		if n := len(ranges); n > 0 && ranges[n-1].gpa+ranges[n-1].size == r.gpa {
-			ranges[n-1].size += r.size
-			continue
+		if n := len(ranges); n > 0 {
+			last := &ranges[n-1]
+			if last.gpa+last.size > r.gpa {
+				return nil, fmt.Errorf("the guest's kernel names the free frame at %#x twice", r.gpa)
+			}
+			if last.gpa+last.size == r.gpa {
+				last.size += r.size
+				continue
+			}
 		}
 		ranges = append(ranges, r)
 	}

@@ -17,6 +17,11 @@ func TestBlockRanges(t *testing.T) {
 	if _, err := blockRanges([]uint64{block(0, 11)}); err == nil {
 		t.Error("a block of order 11 was taken")
 	}
+	for _, twice := range [][]uint64{{block(4, 0), block(4, 0)}, {block(5, 0), block(4, 1)}} {
+		if _, err := blockRanges(twice); err == nil {
+			t.Errorf("%#x were taken", twice)
+		}
+	}
 	if got, err := blockRanges(nil); got != nil || err != nil {
 		t.Errorf("%v, %v for none", got, err)
 	}
