@@ -133,6 +133,9 @@ func native(box Box, err error) error {
 	case <-box.Ended():
 		return fmt.Errorf("the cell has ended: %w: %w", box.Why(), errdefs.ErrUnavailable)
 	case <-time.After(patience):
-		return errgrpc.ToNative(err)
 	}
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return fmt.Errorf("the cell's agent does not answer: %w", err) // it is not the agent's
+	}
+	return errgrpc.ToNative(err)
 }

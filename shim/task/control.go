@@ -63,12 +63,14 @@ func (s *service) kill(ctx context.Context, r *api.KillRequest) error {
 	return err
 }
 
-// insist ends the cell of a container that has got KILL and does not end, if it
-// is the only one there.
+// insist ends the cell of a container that has got KILL and does not end, if
+// nothing else in it is to live on.
 func (s *service) insist(p *process) {
-	if p.killed.Swap(true) {
+	p.killed.Store(true)
+	if p.insisted.Swap(true) {
 		return // somebody does
 	}
+	defer p.insisted.Store(false)
 	select {
 	case <-p.exited:
 		return
@@ -78,14 +80,28 @@ func (s *service) insist(p *process) {
 		return
 	case <-time.After(s.killEnd):
 	}
-	s.mu.Lock()
-	alone := len(s.containers) == 1 && !s.pod.holds()
-	s.mu.Unlock()
-	if !alone {
+	if !s.expendable(p) {
 		return
 	}
 	log.G(s.ctx).WithField("id", p.c.id).Errorf("the container has not ended within %s of KILL: its cell is ended", s.killEnd)
 	p.c.box.Close()
+}
+
+// expendable says whether nobody but the container of p needs the cell: all others
+// have ended or have got KILL too. What stands for a pod does not count: it is of
+// no use when the containers of the pod cannot be stopped.
+func (s *service) expendable(p *process) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.containers {
+		if c == nil {
+			return false // it is being made
+		}
+		if o := c.first; o != p && !c.spec.Pod() && !o.killed.Load() && !o.is(task.Status_STOPPED) {
+			return false
+		}
+	}
+	return true
 }
 
 // ResizePty implements api.TTRPCTaskService.

@@ -41,6 +41,8 @@ type fakeBox struct {
 	ports stdio.Ports
 	ended chan struct{}
 	once  sync.Once
+	// onHold is called before Hold returns.
+	onHold func()
 
 	mu      sync.Mutex
 	shared  []string // containers whose files it has
@@ -59,6 +61,9 @@ func (b *fakeBox) Ports() *stdio.Ports                 { return &b.ports }
 func (b *fakeBox) Listen(uint32) (net.Listener, error) { return nil, errors.New("no streams here") }
 func (b *fakeBox) Connect(context.Context) error       { return nil }
 func (b *fakeBox) Hold(context.Context, string, *agent.PodRequest) error {
+	if b.onHold != nil {
+		b.onHold()
+	}
 	return nil
 }
 func (b *fakeBox) Pid() int                         { return 4711 }
@@ -95,6 +100,14 @@ type fakeAgent struct {
 	onStart func(*fakeProcess) error
 	// onKill is called instead of ending the process.
 	onKill func(context.Context) error
+	// onDelete is called before Delete does anything; its error is Delete's.
+	onDelete func(context.Context) error
+	// onExec is called when Exec has done its work.
+	onExec func()
+	// kills is how many processes the guest's kernel has killed; it grows with
+	// every answer when floods is set.
+	kills  uint64
+	floods bool
 	// failCreate is the error of Create.
 	failCreate error
 }
@@ -144,12 +157,15 @@ func (a *fakeAgent) Create(_ context.Context, r *agent.CreateRequest) (*agent.Cr
 	return &agent.CreateResponse{Pid: 2}, nil
 }
 
-func (a *fakeAgent) Exec(_ context.Context, r *agent.ExecRequest) (*agent.Empty, error) {
+func (a *fakeAgent) Exec(ctx context.Context, r *agent.ExecRequest) (*agent.Empty, error) {
 	if _, err := a.find(r.Container, ""); err != nil {
 		return nil, err
 	}
 	a.add(r.Container, r.Exec)
-	return &agent.Empty{}, nil
+	if a.onExec != nil {
+		a.onExec()
+	}
+	return &agent.Empty{}, ctx.Err()
 }
 
 func (a *fakeAgent) Start(_ context.Context, r *agent.ProcessRequest) (*agent.StartResponse, error) {
@@ -189,6 +205,16 @@ func (a *fakeAgent) WaitOOM(ctx context.Context, r *agent.WaitOOMRequest) (*agen
 	if err != nil {
 		return nil, err
 	}
+	a.mu.Lock()
+	floods := a.floods
+	if floods {
+		a.kills++
+	}
+	kills := a.kills
+	a.mu.Unlock()
+	if floods {
+		return &agent.WaitOOMResponse{Kills: kills}, nil
+	}
 	select {
 	case <-p.exited:
 	case <-a.ended:
@@ -212,7 +238,12 @@ func (a *fakeAgent) Kill(ctx context.Context, r *agent.KillRequest) (*agent.Empt
 	return &agent.Empty{}, nil
 }
 
-func (a *fakeAgent) Delete(_ context.Context, r *agent.ProcessRequest) (*agent.Empty, error) {
+func (a *fakeAgent) Delete(ctx context.Context, r *agent.ProcessRequest) (*agent.Empty, error) {
+	if a.onDelete != nil {
+		if err := a.onDelete(ctx); err != nil {
+			return nil, err
+		}
+	}
 	p, err := a.find(r.Container, r.Exec)
 	if err == nil {
 		p.exit(137)

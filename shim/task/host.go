@@ -101,7 +101,7 @@ func (h *hostPlace) settle() error {
 	defer h.mu.Unlock()
 	limits := h.limits
 	h.limits = nil
-	if limits == nil || limits.CPU == nil {
+	if limits == nil || limits.CPU == nil || h.group == nil {
 		return nil
 	}
 	return h.group.Update(&specs.LinuxResources{CPU: limits.CPU})
@@ -125,7 +125,7 @@ func (h *hostPlace) leave() error {
 
 func (h *hostPlace) leaveLocked() error {
 	g := h.group
-	h.group = nil
+	h.group, h.limits = nil, nil
 	if g == nil {
 		return nil
 	}

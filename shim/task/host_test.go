@@ -67,3 +67,15 @@ func TestMemoryOfARunningCell(t *testing.T) {
 		t.Errorf("without a group: %v", err)
 	}
 }
+
+// A container without a group comes after one whose cell could not be made.
+func TestLimitsWithoutAGroup(t *testing.T) {
+	h := &hostPlace{limits: &specs.LinuxResources{CPU: &specs.LinuxCPU{}}}
+	if err := h.settle(); err != nil {
+		t.Error(err)
+	}
+	h.limits = &specs.LinuxResources{}
+	if err := h.leave(); err != nil || h.limits != nil {
+		t.Errorf("limits %+v, %v", h.limits, err)
+	}
+}

@@ -26,7 +26,9 @@ import (
 type pod struct {
 	s *service
 
-	mu      sync.Mutex
+	starting sync.Mutex // held while it starts; taken before mu
+
+	mu      sync.Mutex                // for moments only
 	request *api.CreateSandboxRequest // nil before CreateSandbox
 	config  podConfig
 	begun   time.Time // zero before StartSandbox
@@ -91,12 +93,15 @@ func (p *pod) StartSandbox(ctx context.Context, r *api.StartSandboxRequest) (*ap
 }
 
 func (p *pod) start(ctx context.Context, id string) (*api.StartSandboxResponse, error) {
+	p.starting.Lock()
+	defer p.starting.Unlock()
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if err := p.checkLocked(id); err != nil {
+	err, again, r := p.checkLocked(id), !p.begun.IsZero(), p.request
+	p.mu.Unlock()
+	switch {
+	case err != nil:
 		return nil, err
-	}
-	if !p.begun.IsZero() {
+	case again:
 		return nil, fmt.Errorf("sandbox %s has been started before: %w", id, errdefs.ErrFailedPrecondition)
 	}
 	box, err := p.s.cell.need(ctx, func() (config.Cell, error) {
@@ -110,7 +115,7 @@ func (p *pod) start(ctx context.Context, id string) (*api.StartSandboxResponse, 
 	if err != nil {
 		return nil, err
 	}
-	err = box.Hold(ctx, p.request.NetnsPath, &agent.PodRequest{
+	err = box.Hold(ctx, r.NetnsPath, &agent.PodRequest{
 		Hostname: p.config.hostname, Sysctls: p.config.sysctls, Files: p.config.files(),
 	})
 	if err != nil {
@@ -119,9 +124,12 @@ func (p *pod) start(ctx context.Context, id string) (*api.StartSandboxResponse, 
 	if err := p.s.place.settle(); err != nil {
 		return nil, err
 	}
-	p.begun = time.Now()
+	begun := time.Now()
+	p.mu.Lock()
+	p.begun = begun
+	p.mu.Unlock()
 	go p.wait(box)
-	return &api.StartSandboxResponse{Pid: uint32(box.Pid()), CreatedAt: timestamppb.New(p.begun)}, nil
+	return &api.StartSandboxResponse{Pid: uint32(box.Pid()), CreatedAt: timestamppb.New(begun)}, nil
 }
 
 // bundle describes the sandbox as the first container of a cell is described.

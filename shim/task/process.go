@@ -21,8 +21,8 @@ type process struct {
 	exec string
 	io   *stdio.IO
 
-	// killed: somebody sees to it that it ends.
-	killed atomic.Bool
+	// killed: it has got KILL. insisted: somebody sees to it that it ends.
+	killed, insisted atomic.Bool
 
 	// life is held while the process is started, paused or resumed and while
 	// its exit is recorded, each with its event: the exit of a process that

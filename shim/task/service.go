@@ -50,9 +50,13 @@ const (
 	// does not answer any more.
 	endTimeout = 3 * time.Second
 	// killAnswer is how long the agent may take to answer a signal, killEnd how
-	// long a container may take to end of KILL, before the cell is ended.
+	// long a container may take to end of KILL, or to be deleted, before the cell
+	// is ended.
 	killAnswer = 10 * time.Second
 	killEnd    = time.Minute
+	// oomInterval is the least time between two reports of what the guest's
+	// kernel has killed: the guest says how often that was.
+	oomInterval = time.Second
 	// lostStatus is the exit status of processes whose cell has ended.
 	lostStatus = 128 + uint32(unix.SIGKILL)
 	// notStartedStatus is that of a process which could not be started.
@@ -68,7 +72,7 @@ type service struct {
 	place hostPlace
 	pod   *pod
 
-	killAnswer, killEnd time.Duration // the constants, but for tests
+	killAnswer, killEnd, oomInterval time.Duration // the constants, but for tests
 
 	mu         sync.Mutex
 	containers map[string]*container // nil while one is being created
@@ -84,7 +88,7 @@ var (
 func New(ctx context.Context, p shim.Publisher, sd shutdown.Service, b Boot) shim.TTRPCService {
 	s := &service{
 		ctx: ctx, events: newEvents(ctx, p), shutdown: sd, containers: map[string]*container{},
-		killAnswer: killAnswer, killEnd: killEnd,
+		killAnswer: killAnswer, killEnd: killEnd, oomInterval: oomInterval,
 	}
 	s.events.rest.box = s.cell.get
 	s.pod = newPod(s)
@@ -315,6 +319,7 @@ func (s *service) Exec(ctx context.Context, r *api.ExecProcessRequest) (*emptypb
 }
 
 func (s *service) exec(ctx context.Context, r *api.ExecProcessRequest) (err error) {
+	ctx = context.WithoutCancel(ctx) // see start
 	c, err := s.container(r.ID)
 	if err != nil {
 		return err
@@ -496,6 +501,11 @@ func (s *service) watchOOM(c *container) {
 		}
 		seen = r.Kills
 		s.events.send(&eventsapi.TaskOOM{ContainerID: c.id})
+		select {
+		case <-time.After(s.oomInterval):
+		case <-c.first.exited:
+			return
+		}
 	}
 }
 
@@ -505,6 +515,7 @@ func (s *service) Delete(ctx context.Context, r *api.DeleteRequest) (*api.Delete
 }
 
 func (s *service) delete(ctx context.Context, r *api.DeleteRequest) (*api.DeleteResponse, error) {
+	ctx = context.WithoutCancel(ctx) // see start
 	p, err := s.process(r.ID, r.ExecID)
 	if err != nil {
 		return nil, err
@@ -513,8 +524,7 @@ func (s *service) delete(ctx context.Context, r *api.DeleteRequest) (*api.Delete
 	if status != task.Status_STOPPED && status != task.Status_CREATED {
 		return nil, fmt.Errorf("process %s is running: %w", p.id(), errdefs.ErrFailedPrecondition)
 	}
-	_, err = p.c.box.Agent().Delete(ctx, p.request())
-	if err = native(p.c.box, err); err != nil && !errdefs.IsNotFound(err) && !errdefs.IsUnavailable(err) {
+	if err := s.deleteInGuest(ctx, p); err != nil {
 		return nil, err
 	}
 	finish, cancel := context.WithTimeout(ctx, stdio.DrainTimeout)
@@ -534,14 +544,37 @@ func (s *service) delete(ctx context.Context, r *api.DeleteRequest) (*api.Delete
 	return out, nil
 }
 
+// deleteInGuest has the agent delete a process, and waits for the exit of a
+// container that was never started: that comes before its removal too. A
+// container can always be deleted, whatever the guest does.
+func (s *service) deleteInGuest(ctx context.Context, p *process) error {
+	ctx, cancel := context.WithTimeout(ctx, s.killEnd)
+	defer cancel()
+	_, err := p.c.box.Agent().Delete(ctx, p.request())
+	if err = native(p.c.box, err); errdefs.IsNotFound(err) || errdefs.IsUnavailable(err) {
+		err = nil
+	}
+	if p.exec != "" {
+		return err
+	}
+	if err == nil {
+		select {
+		case <-p.exited:
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+	}
+	if ctx.Err() == nil || !s.expendable(p) {
+		return err
+	}
+	log.G(s.ctx).WithField("id", p.c.id).Errorf("the cell's agent has not deleted the container within %s: the cell is ended", s.killEnd)
+	p.c.box.Close()
+	<-p.exited
+	return nil
+}
+
 // remove takes away what is left of a container that the agent has deleted.
 func (s *service) remove(ctx context.Context, p *process) error {
-	// The exit of a container that was not started comes before its removal too.
-	select {
-	case <-p.exited:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 	for _, e := range p.c.added() {
 		e.io.Close()
 		e.setExit(lostStatus, time.Now(), nil)

@@ -369,6 +369,128 @@ func TestKillAlwaysWorks(t *testing.T) {
 	}
 }
 
+// TestDeleteAlwaysWorks: also when the guest does not answer. A container that
+// still runs beside it keeps the cell.
+func TestDeleteAlwaysWorks(t *testing.T) {
+	r := newRig(t)
+	r.killEnd = 20 * time.Millisecond
+	p := r.made("c")
+	beside := r.made("d")
+	r.box.onDelete = func(ctx context.Context) error {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	r.run("c", "")
+	r.run("d", "")
+	p.exit(3)
+	r.waited("c", "")
+	if _, err := r.Delete(bg, &api.DeleteRequest{ID: "c"}); !errdefs.IsDeadlineExceeded(errgrpc.ToNative(err)) {
+		t.Errorf("deleted beside one that runs: %v", err)
+	}
+	beside.exit(0)
+	r.waited("d", "")
+	if d, err := r.Delete(bg, &api.DeleteRequest{ID: "c"}); err != nil || d.ExitStatus != 3 {
+		t.Errorf("%v, %v", d, err)
+	}
+	if r.containers["c"] != nil {
+		t.Error("the container is still there")
+	}
+}
+
+// TestKillsOfAPod: the cell ends when all containers have got KILL and do not
+// end, but not when one of them has not, and another KILL is as good as the first.
+func TestKillsOfAPod(t *testing.T) {
+	r := newRig(t)
+	r.killEnd = 20 * time.Millisecond
+	r.box.onKill = func(context.Context) error { return nil }
+	for _, id := range []string{"pause", "a", "b"} {
+		r.made(id)
+		r.run(id, "")
+	}
+	r.containers["pause"].spec.Annotations = map[string]string{"io.kubernetes.cri.container-type": "sandbox"}
+	kill := func(id string) {
+		t.Helper()
+		if _, err := r.Kill(bg, &api.KillRequest{ID: id, Signal: 9}); err != nil {
+			t.Error(err)
+		}
+	}
+	kill("a")
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		if p := r.containers["a"].first; p.killed.Load() && !p.insisted.Load() {
+			break // it has been given up
+		}
+		if time.Now().After(end) {
+			t.Fatal("KILL is insisted on for ever")
+		}
+	}
+	select {
+	case <-r.box.ended:
+		t.Fatal("the cell has ended with a container in it that nobody has killed")
+	default:
+	}
+	kill("b")
+	for _, id := range []string{"a", "b", "pause"} {
+		if code := r.waited(id, ""); code != 137 {
+			t.Errorf("%s: status %d", id, code)
+		}
+	}
+}
+
+// TestExecOfAClientThatGoes: what the guest has been told of, the shim knows.
+func TestExecOfAClientThatGoes(t *testing.T) {
+	r := newRig(t)
+	r.made("c")
+	r.run("c", "")
+	ctx, cancel := context.WithCancel(bg)
+	r.box.onExec = cancel
+	if _, err := r.Exec(ctx, &api.ExecProcessRequest{ID: "c", ExecID: "e", Spec: anyOf([]byte(`{"args":["true"],"cwd":"/"}`))}); err != nil {
+		t.Error(err)
+	}
+	r.run("c", "e")
+}
+
+// TestOOMFlood: a guest that says all the time that it has killed something
+// does not flood containerd.
+func TestOOMFlood(t *testing.T) {
+	r := newRig(t)
+	r.oomInterval = time.Hour
+	r.box.floods = true
+	p := r.made("c")
+	r.await("/tasks/create", "/tasks/oom")
+	p.exit(0)
+	r.waited("c", "")
+	r.await("/tasks/create", "/tasks/oom", "/tasks/exit c 0")
+}
+
+// TestSandboxThatDoesNotStart: it can be asked about and shut down all the same.
+func TestSandboxThatDoesNotStart(t *testing.T) {
+	r := newRig(t)
+	held, goOn := make(chan struct{}), make(chan struct{})
+	r.box.onHold = func() {
+		close(held)
+		<-goOn
+	}
+	if _, err := r.pod.CreateSandbox(bg, &sandboxapi.CreateSandboxRequest{SandboxID: "p", BundlePath: r.bundle()}); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	go func() {
+		_, err := r.pod.StartSandbox(bg, &sandboxapi.StartSandboxRequest{SandboxID: "p"})
+		done <- err
+	}()
+	<-held
+	if s, err := r.pod.SandboxStatus(bg, &sandboxapi.SandboxStatusRequest{SandboxID: "p"}); err != nil || s.State != "SANDBOX_NOTREADY" {
+		t.Errorf("%v, %v", s, err)
+	}
+	if _, err := r.pod.StopSandbox(bg, &sandboxapi.StopSandboxRequest{SandboxID: "p"}); err != nil {
+		t.Error(err)
+	}
+	close(goOn)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
 // TestPodStays: a cell that is a sandbox by itself outlives its containers.
 func TestPodStays(t *testing.T) {
 	r := newRig(t)
