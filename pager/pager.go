@@ -79,7 +79,7 @@ type Pager struct {
 	intents []ring.Intent
 	pending queue
 	rest    rest
-	flood   uint32 // epoch in which a lot became free
+	flood   flood
 	cache   cache
 	pacer   pacer
 }
@@ -106,13 +106,41 @@ const (
 	// burstFrames waiting to go back are the end of a burst; see
 	// Policy.BurstDelay.
 	burstFrames = 256 << 20 / ring.FrameSize
-	// floodFrames that become free at once are a part of what is being freed.
+	// floodFrames more that are free than at the last look are a part of what is
+	// being freed.
 	floodFrames = 16 << 20 / ring.FrameSize
-	// floodEnd is the time without a flood after which it is over, floodMax the
-	// longest that it is waited for.
+	// floodEnd is the time without a flood after which it may be over, floodMax
+	// the one after which it is.
 	floodEnd = 8
-	floodMax = 300
+	floodMax = 200
 )
+
+// flood finds out whether the guest is freeing a lot.
+type flood struct {
+	free     uint64 // frames, at the last look
+	activity uint64 // Options.Activity
+	last     uint32 // epoch in which it was seen
+	moved    bool   // there has been activity since
+}
+
+// look is called once a round.
+func (f *flood) look(epoch uint32, free, activity uint64) {
+	more := free > f.free && free-f.free > floodFrames
+	switch {
+	case more:
+		f.last, f.moved = epoch, false
+	case activity != f.activity:
+		f.moved = true
+	}
+	f.free, f.activity = free, activity
+}
+
+// over says whether it is. When all frames are free the guest's kernel has still
+// to unmap them: until it is back in its user there is neither call nor fault.
+func (f *flood) over(epoch uint32) bool {
+	passed := epoch - f.last
+	return passed >= floodMax || passed >= floodEnd && f.moved
+}
 
 // New prepares the shared area and starts the goroutine, which waits for the
 // first notification. Close must be called before the memory is closed.
@@ -259,6 +287,7 @@ func (p *Pager) round() (time.Duration, error) {
 		p.scan(epoch)
 	}
 	working := p.rest.working(&p.options)
+	p.flood.look(epoch, p.ring.Guest().FreeFrames, p.rest.activity)
 	age, collect := p.delays(policy, epoch, working)
 	if p.pending.waits(epoch, age+collect) {
 		if err := p.takeBack(policy, epoch, age); err != nil {
@@ -274,7 +303,7 @@ func (p *Pager) round() (time.Duration, error) {
 	}
 	// A long delay needs no close look.
 	slowest := tick
-	if working && p.rest.quiet == 0 {
+	if working && p.rest.quiet == 0 && (p.pending.frames <= burstFrames || p.flood.over(epoch)) {
 		slowest = workTick
 	}
 	return max(tick, min(time.Duration(age)*epochUnit/16, slowest)), nil
@@ -291,9 +320,9 @@ func (p *Pager) delays(policy *Policy, epoch uint32, working bool) (age, collect
 	case p.pressed.Load():
 		return 0, 0
 	case policy.BurstDelay == 0 || p.pending.frames <= burstFrames:
-	case epoch-p.flood < floodEnd && !p.pending.waits(epoch, floodMax):
+	case !p.flood.over(epoch):
 		// More is coming: the guest shall not be held up while it frees it.
-		age = max(age, floodMax)
+		age = max(age, 2*floodMax)
 	case p.surplus() > burstFrames:
 		return min(age, uint32(policy.BurstDelay/epochUnit)), 0
 	}
@@ -315,13 +344,9 @@ func (p *Pager) read(epoch uint32) (err error) {
 		return err
 	}
 	p.cache.busy()
-	given := uint64(0)
 	for _, i := range p.intents {
 		if i.Op == ring.OpGive {
 			p.pending.add(i.First, i.Count, epoch)
-			if given += i.Count; given > floodFrames {
-				p.flood = epoch
-			}
 			continue
 		}
 		if err := p.bind(i.First, i.Count, epoch); err != nil {
@@ -445,11 +470,14 @@ const (
 
 // working is called once a round.
 func (r *rest) working(o *Options) bool {
-	if o.Idle == nil || o.Activity == nil {
+	if o.Activity == nil {
 		return false
 	}
 	before := r.activity
 	r.activity = o.Activity()
+	if o.Idle == nil {
+		return false
+	}
 	if !o.Idle() || r.activity-before > restActivity {
 		r.quiet = 0
 	} else {

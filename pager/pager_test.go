@@ -138,6 +138,32 @@ func TestWaitsWhileTheGuestWorks(t *testing.T) {
 	eventually(t, "100 frames go back", func() bool { return c.Pager.Stats().Unbound == 100 })
 }
 
+func TestFlood(t *testing.T) {
+	var f flood
+	for _, c := range []struct {
+		epoch    uint32
+		free     uint64
+		activity uint64
+		over     bool
+	}{
+		{1000, 100, 1, true},
+		{1005, 100 + floodFrames, 2, true}, // not more than that
+		{1010, 101 + 2*floodFrames, 3, false},
+		{1100, 101 + 2*floodFrames, 3, false}, // still unmapping
+		{1105, 50, 4, true},
+		{1110, 51 + floodFrames, 5, false},
+		{1111, 51, 6, false}, // too soon
+		{1118, 51, 6, true},
+		{1120, 52 + floodFrames, 7, false},
+		{1120 + floodMax, 52 + floodFrames, 7, true},
+	} {
+		f.look(c.epoch, c.free, c.activity)
+		if f.over(c.epoch) != c.over {
+			t.Errorf("epoch %d: over is %t", c.epoch, !c.over)
+		}
+	}
+}
+
 func TestRest(t *testing.T) {
 	idle, activity := true, uint64(0)
 	o := &Options{Idle: func() bool { return idle }, Activity: func() uint64 { return activity }}

@@ -48,6 +48,9 @@ type Cell struct {
 	// PagerLimit is the host memory in bytes that the pager keeps to; 0 is all
 	// of the cell's.
 	PagerLimit uint64
+	// Overhead is what a cell may have bound, in bytes, beyond what its
+	// containers may use.
+	Overhead uint64
 	// PagerVerify lets the guest check what the pager promises. For tests.
 	PagerVerify bool
 	// Rewriting turns system-call instructions into jumps to the gate.

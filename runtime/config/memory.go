@@ -43,11 +43,18 @@ func (s *Settings) Cell(name string, limit uint64) (Cell, error) {
 	if c.Memory, err = s.cellMemory(limit); err != nil {
 		return c, err
 	}
-	if limit != 0 {
-		// A cell may be larger than what its containers may use.
-		c.PagerLimit = min(c.Memory, withOverhead(min(limit, c.Memory), s.MemoryOverhead))
-	}
+	c.Overhead = s.MemoryOverhead
+	c.PagerLimit = c.Bound(limit)
 	return c, c.Validate()
+}
+
+// Bound is the host memory in bytes that the cell may have when its containers may
+// use so much; 0 is no limit. A cell may be larger than that.
+func (c *Cell) Bound(limit uint64) uint64 {
+	if limit == 0 {
+		return 0
+	}
+	return min(c.Memory, withOverhead(min(limit, c.Memory), c.Overhead))
 }
 
 // withOverhead is what a cell needs for containers that use so much.

@@ -170,6 +170,9 @@ func (s *Sandbox) Pid() int { return s.cell.Pid() }
 // Figures of the cell; false when it is being closed.
 func (s *Sandbox) Figures() (figures.Sample, bool) { return s.cell.Figures() }
 
+// SetMemoryLimit says how much host memory the cell may have, in bytes.
+func (s *Sandbox) SetMemoryLimit(limit uint64) { s.cell.SetMemoryLimit(limit) }
+
 // Ended is closed when the cell has ended; Why then says why.
 func (s *Sandbox) Ended() <-chan struct{} { return s.ended }
 

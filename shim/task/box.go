@@ -43,6 +43,9 @@ type Box interface {
 	Connect(ctx context.Context) error
 	// Pid is the host process that stands for the cell.
 	Pid() int
+	// SetMemoryLimit says how much host memory the cell may have, in bytes; 0 is
+	// all of its own.
+	SetMemoryLimit(limit uint64)
 	// Figures are what the cell uses; false when it has ended.
 	Figures() (figures.Sample, bool)
 	// Rest gives the host back what a cell that does nothing does not use, with

@@ -196,8 +196,13 @@ func (s *service) update(ctx context.Context, r *api.UpdateTaskRequest) error {
 	if err := s.place.update(host); err != nil {
 		return fmt.Errorf("container %s: %w", r.ID, err)
 	}
-	_, err = p.c.box.Agent().Update(ctx, &agent.UpdateRequest{Container: r.ID, Resources: guest})
-	return native(p.c.box, err)
+	if _, err = p.c.box.Agent().Update(ctx, &agent.UpdateRequest{Container: r.ID, Resources: guest}); err != nil {
+		return native(p.c.box, err)
+	}
+	if bound, ok := s.limit.update(r.ID, host); ok {
+		p.c.box.SetMemoryLimit(bound)
+	}
+	return nil
 }
 
 // Shutdown implements api.TTRPCTaskService.

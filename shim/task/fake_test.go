@@ -45,6 +45,7 @@ type fakeBox struct {
 	onHold func()
 
 	mu      sync.Mutex
+	limit   uint64   // of its memory
 	shared  []string // containers whose files it has
 	removed []string
 }
@@ -68,6 +69,11 @@ func (b *fakeBox) Hold(context.Context, string, *agent.PodRequest) error {
 }
 func (b *fakeBox) Pid() int                         { return 4711 }
 func (b *fakeBox) Rest(context.Context, bool) error { return nil }
+func (b *fakeBox) SetMemoryLimit(limit uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.limit = limit
+}
 func (b *fakeBox) Figures() (figures.Sample, bool) {
 	return figures.Sample{Policy: "page", Resident: 11 << 20, Used: 10 << 20, Bound: 7, Unbound: 6, Faults: 5}, true
 }

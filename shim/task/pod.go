@@ -110,6 +110,7 @@ func (p *pod) start(ctx context.Context, id string) (*api.StartSandboxResponse, 
 		if err != nil {
 			return c, err
 		}
+		p.s.limit.boot(c, b.MemoryLimit, true)
 		return c, p.s.place.prepare(ctx, b, c)
 	})
 	if err != nil {

@@ -70,6 +70,7 @@ type service struct {
 	cell     cell
 
 	place hostPlace
+	limit cellLimit
 	pod   *pod
 
 	killAnswer, killEnd, oomInterval time.Duration // the constants, but for tests
@@ -215,6 +216,7 @@ func (s *service) makeContainer(ctx context.Context, r *api.CreateTaskRequest, b
 		if err != nil {
 			return c, err
 		}
+		s.limit.boot(c, b.MemoryLimit, b.Pod())
 		return c, s.place.prepare(ctx, b, c)
 	})
 	if err != nil {
@@ -259,6 +261,7 @@ func (s *service) makeContainer(ctx context.Context, r *api.CreateTaskRequest, b
 	}
 	c := &container{id: r.ID, bundle: r.Bundle, spec: b, box: box, guest: made.Pid, execs: map[string]*process{}}
 	c.first = newProcess(c, "", io)
+	s.limit.add(r.ID, b.Host)
 	return c, nil
 }
 
@@ -594,6 +597,7 @@ func (s *service) remove(ctx context.Context, p *process) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.containers, p.c.id)
+	s.limit.remove(p.c.id)
 	return nil
 }
 
