@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/containerd/cgroups/v3/cgroup2/stats"
 	tasks "github.com/containerd/containerd/api/services/tasks/v1"
@@ -180,6 +181,15 @@ func testPause(t *testing.T, h *harness) {
 	}
 	_, err := task.Exec(h.ctx, "frozen", processSpec("/bin/true"), cio.NullIO)
 	is(t, "exec in what is paused", err, errdefs.IsFailedPrecondition)
+	// What was on its way still comes.
+	eventually(t, func() error {
+		before := len(out.String())
+		time.Sleep(200 * time.Millisecond)
+		if n := len(out.String()) - before; n != 0 {
+			return fmt.Errorf("%d bytes in 200 ms of a paused container", n)
+		}
+		return nil
+	})
 	must(t, task.Resume(h.ctx))
 	if s, err := task.Status(h.ctx); err != nil || s.Status != client.Running {
 		t.Errorf("%+v, %v", s, err)

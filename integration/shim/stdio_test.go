@@ -99,6 +99,7 @@ func testCloseInput(t *testing.T, h *harness) {
 	fmt.Fprintln(w, "two")
 	out.await(t, "got two")
 	w.Close()
+	h.output(t, task, "/bin/true") // long enough for an end that is wrong to show
 	if strings.Contains(out.String(), "end") {
 		t.Error("the input ended before CloseIO")
 	}

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/paracell/paracell/internal/testenv"
 )
 
 var testTime = time.Unix(1234567890, 0)
@@ -295,14 +297,7 @@ func TestMissingDirectory(t *testing.T) {
 
 // TestForeignReader lets another implementation unpack an archive.
 func TestForeignReader(t *testing.T) {
-	var cmd *exec.Cmd
-	if p, err := exec.LookPath("busybox"); err == nil {
-		cmd = exec.Command(p, "cpio", "-i", "-m")
-	} else if p, err := exec.LookPath("cpio"); err == nil {
-		cmd = exec.Command(p, "-i", "-m", "--quiet")
-	} else {
-		t.Skip("neither busybox nor cpio is installed")
-	}
+	cmd := exec.Command(testenv.Program(t, "busybox", "busybox-static"), "cpio", "-i", "-m")
 	dir := t.TempDir()
 	for i := range 20 {
 		write(t, fmt.Sprintf("%s/d%d/f%d", dir, i%3, i), strings.Repeat("y", i*1000), 0o640)

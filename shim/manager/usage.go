@@ -68,7 +68,7 @@ ENVIRONMENT
 FILES
   /etc/paracell/config.toml
         isolation = "auto"      protection between a cell's processes and its kernel:
-                                auto, mpk or none
+                                auto, mpk, pagetable or none
         and more; unknown keys are errors
   address, paracell.json, log
         in the bundle: the socket of the shim, how to clean up after it, its log

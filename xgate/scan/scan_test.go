@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"github.com/paracell/paracell/internal/testenv"
 )
 
 func TestBytes(t *testing.T) {
@@ -82,10 +84,7 @@ func TestKinds(t *testing.T) {
 }
 
 func TestImage(t *testing.T) {
-	gcc, err := exec.LookPath("gcc")
-	if err != nil {
-		t.Skip("no gcc in PATH")
-	}
+	gcc := testenv.Program(t, "gcc", "gcc")
 	dir := t.TempDir()
 	src, out := filepath.Join(dir, "a.S"), filepath.Join(dir, "a.elf")
 	const text = `

@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"github.com/paracell/paracell/internal/testenv"
 )
 
 func TestHeadersAreUpToDate(t *testing.T) {
@@ -33,10 +35,7 @@ func TestHeadersAreUpToDate(t *testing.T) {
 // TestHeaderCompiles lets a C compiler check the static assertions, that is
 // that Go and C lay the structs out alike, and that assembly can include it.
 func TestHeaderCompiles(t *testing.T) {
-	gcc, err := exec.LookPath("gcc")
-	if err != nil {
-		t.Skip("no gcc in PATH")
-	}
+	gcc := testenv.Program(t, "gcc", "gcc")
 	for _, s := range sources {
 		path := filepath.Join("../../..", s.dir, s.copies[0].path)
 		for _, lang := range []string{"c", "assembler-with-cpp"} {
