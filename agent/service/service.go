@@ -217,11 +217,12 @@ func (s *Service) create(ctx context.Context, r *agent.CreateRequest) (_ *agent.
 		})
 	})
 	if err == nil {
-		if err = schedule(pid, first); err != nil {
-			err = errors.Join(err, c.runc.Delete(ctx, c.id, &runc.DeleteOpts{Force: true}))
-		}
+		err = schedule(pid, first)
 	}
 	if err != nil {
+		if c.madeFirst() != nil {
+			err = errors.Join(err, c.runc.Delete(ctx, c.id, &runc.DeleteOpts{Force: true}))
+		}
 		streams.close()
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/containerd/console"
+	"github.com/containerd/errdefs"
 	runc "github.com/containerd/go-runc"
 	"golang.org/x/sys/unix"
 
@@ -170,7 +171,7 @@ func (s *streams) written() (stdout, stderr uint64) {
 
 func (s *streams) resize(width, height uint32) error {
 	if s.tty == nil {
-		return errors.New("the process has no terminal")
+		return fmt.Errorf("the process has no terminal, or not yet: %w", errdefs.ErrFailedPrecondition)
 	}
 	return s.tty.Resize(console.WinSize{Width: uint16(width), Height: uint16(height)})
 }

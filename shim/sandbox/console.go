@@ -22,9 +22,11 @@ const (
 	// in pieces.
 	maxLine = 4096
 	// maxLines is how many lines per second the guest may put into the log of
-	// the host, burst how many at once. The rest is counted.
-	maxLines = 100
-	burst    = 1000
+	// the host, burst how many at once. The rest is counted. A line longer than
+	// shortLine, in bytes, counts as several.
+	maxLines  = 100
+	burst     = 1000
+	shortLine = 256
 )
 
 // console puts the lines of a guest's console into the log: what the agent says
@@ -69,7 +71,7 @@ func (c *console) read(r *io.PipeReader, logger *log.Entry) {
 	for {
 		line, err := in.ReadSlice('\n')
 		if text := printable(line); text != "" {
-			allowed, dropped := limit.take(time.Now())
+			allowed, dropped := limit.take(time.Now(), len(text))
 			if dropped > 0 {
 				logger.WithField("component", "guest").Warnf("%d lines of the guest's console are left out", dropped)
 			}
@@ -170,15 +172,17 @@ type limiter struct {
 	dropped int
 }
 
-// take says whether a line may pass, and how many did not since the last that did.
-func (l *limiter) take(now time.Time) (ok bool, dropped int) {
+// take says whether a line of so many bytes may pass, and how many lines did not
+// since the last that did.
+func (l *limiter) take(now time.Time, size int) (ok bool, dropped int) {
+	cost := max(1, float64(size)/shortLine)
 	l.tokens = min(burst, l.tokens+maxLines*now.Sub(l.at).Seconds())
 	l.at = now
-	if l.tokens < 1 {
+	if l.tokens < cost {
 		l.dropped++
 		return false, 0
 	}
-	l.tokens--
+	l.tokens -= cost
 	dropped, l.dropped = l.dropped, 0
 	return true, dropped
 }

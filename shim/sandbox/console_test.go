@@ -98,19 +98,33 @@ func TestConsoleFlood(t *testing.T) {
 func TestLimiter(t *testing.T) {
 	now := time.Now()
 	l := limiter{tokens: 1, at: now}
-	if ok, _ := l.take(now); !ok {
+	if ok, _ := l.take(now, 1); !ok {
 		t.Error("the first")
 	}
 	for range 3 {
-		if ok, _ := l.take(now); ok {
+		if ok, _ := l.take(now, 1); ok {
 			t.Error("too many")
 		}
 	}
-	ok, dropped := l.take(now.Add(time.Second))
+	ok, dropped := l.take(now.Add(time.Second), 1)
 	if !ok || dropped != 3 {
 		t.Errorf("%v, %d", ok, dropped)
 	}
-	l.take(now.Add(-time.Hour)) // a clock that goes back
+	l.take(now.Add(-time.Hour), 1) // a clock that goes back
+}
+
+func TestLimiterCountsBytes(t *testing.T) {
+	now := time.Now()
+	l := limiter{tokens: burst, at: now}
+	passed := 0
+	for range burst {
+		if ok, _ := l.take(now, maxLine); ok {
+			passed++
+		}
+	}
+	if want := burst * shortLine / maxLine; passed != want {
+		t.Errorf("%d of the longest lines at once, want %d", passed, want)
+	}
 }
 
 func FuzzParseEntry(f *testing.F) {

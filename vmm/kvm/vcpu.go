@@ -321,8 +321,11 @@ func (r *runner) loop() (ended, error) {
 		case exitIntr, exitIRQWindow:
 		case exitMMIO:
 			end, err := r.doorbell()
-			if end != nil || err != nil {
-				return *end, err
+			if err != nil {
+				return ended{}, err
+			}
+			if end != nil {
+				return *end, nil
 			}
 		default:
 			return ended{text: r.unexpected()}, nil
