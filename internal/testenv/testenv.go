@@ -49,17 +49,7 @@ func Emulated() bool { return os.Getenv("PARACELL_EMULATED") == "1" }
 // isolation.
 func ProcessPlatform(t testing.TB, mode platform.Isolation) platform.Platform {
 	t.Helper()
-	p := process.New()
-	if err := p.Probe().Err(platform.IsolationNone); err != nil {
-		missing(t, "%v", err)
-	}
-	if err := p.Probe().Err(mode); err != nil {
-		if Emulated() {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
-	return p
+	return need(t, process.New(), platform.IsolationNone, mode)
 }
 
 // KVMPlatform returns the platform kvm, for cells with the given isolation. The
@@ -67,8 +57,14 @@ func ProcessPlatform(t testing.TB, mode platform.Isolation) platform.Platform {
 // where they are known to work.
 func KVMPlatform(t testing.TB, mode platform.Isolation) platform.Platform {
 	t.Helper()
-	p := kvm.New()
-	if err := p.Probe().Err(platform.IsolationPageTable); err != nil {
+	return need(t, kvm.New(), platform.IsolationPageTable, mode)
+}
+
+// need wants the platform to have an isolation mode, and the weakest one of every
+// machine in CI.
+func need(t testing.TB, p platform.Platform, weakest, mode platform.Isolation) platform.Platform {
+	t.Helper()
+	if err := p.Probe().Err(weakest); err != nil {
 		missing(t, "%v", err)
 	}
 	if err := p.Probe().Err(mode); err != nil {

@@ -2,7 +2,7 @@
 
 // Package bundle turns the OCI specification of a container on the host into
 // the one that the agent carries out in the guest. What becomes of every field
-// is in the table Fields and in docs/oci.md; what Load drops it names in
+// is in the table fields and in docs/oci.md; what Load drops it names in
 // Bundle.Ignored, with the reason.
 package bundle
 

@@ -42,11 +42,6 @@ type Field struct {
 // foreign are subtrees of other operating systems.
 const foreign = "..."
 
-// Fields is what becomes of every field of the specification (runtime-spec
-// 1.3.0), in its order. Load acts on it: what is Ignored or Refused is so by
-// this table alone.
-func Fields() []Field { return append([]Field(nil), fields...) }
-
 const (
 	noVersion1   = "the guest has control groups of version 2, which do not have it"
 	noHugePages  = "the guest has no huge pages"
@@ -61,6 +56,9 @@ const (
 	idLeaves     = "containerID hostID size"
 )
 
+// fields is what becomes of every field of the specification (runtime-spec
+// 1.3.0), in its order. Load acts on it: what is Ignored or Refused is so by
+// this table alone.
 var fields = []Field{
 	{"ociVersion", "", Guest, "1.x; the guest's crun is told 1.0.2, which it knows"},
 	{"process.terminal", "", Guest, "crun; the shim copies from and to the terminal"},

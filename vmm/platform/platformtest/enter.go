@@ -23,13 +23,6 @@ func (g *Guest) Enter(ip uint64, ops ...abi.MapOp) *Guest {
 	return g.Raw(0xff, 0xd0) // call *%rax
 }
 
-// ExitWithResult ends the guest with rax as its status.
-func (g *Guest) ExitWithResult() *Guest {
-	g.Raw(0x48, 0x89, 0xc6) // mov %rax, %rsi
-	g.SetReg(RDI, abi.CallExit).SetReg(RDX, abi.ReasonPowerOff).SetReg(RAX, abi.MonitorBase+abi.EntryCall)
-	return g.Raw(0xff, 0xd0)
-}
-
 // HostCall makes a call of the host by instruction, as a guest kernel that its
 // user has taken over could.
 func (g *Guest) HostCall(nr uint64, args ...uint64) *Guest {
