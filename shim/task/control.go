@@ -210,9 +210,10 @@ func (s *service) Shutdown(_ context.Context, r *api.ShutdownRequest) (*emptypb.
 	// containerd calls this after the end of every container of a sandbox too.
 	busy := s.pod.holds()
 	s.mu.Lock()
-	for _, c := range s.containers {
-		// One that is being created has been given up by who calls this.
-		busy = busy || c != nil
+	for id, c := range s.containers {
+		// If the one that the call is about is being created, it has been given
+		// up; another one of the group has not.
+		busy = busy || c != nil || id != r.ID
 	}
 	s.mu.Unlock()
 	if !busy || r.Now {

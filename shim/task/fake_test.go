@@ -114,6 +114,8 @@ type fakeAgent struct {
 	// every answer when floods is set.
 	kills  uint64
 	floods bool
+	// onCreate is called before Create does anything.
+	onCreate func()
 	// failCreate is the error of Create.
 	failCreate error
 }
@@ -156,6 +158,9 @@ func (a *fakeAgent) find(container, exec string) (*fakeProcess, error) {
 }
 
 func (a *fakeAgent) Create(_ context.Context, r *agent.CreateRequest) (*agent.CreateResponse, error) {
+	if a.onCreate != nil {
+		a.onCreate()
+	}
 	if a.failCreate != nil {
 		return nil, a.failCreate
 	}

@@ -24,6 +24,9 @@ type process struct {
 	// killed: it has got KILL. insisted: somebody sees to it that it ends.
 	killed, insisted atomic.Bool
 
+	// deleting is held while the process is being deleted, which happens once.
+	deleting sync.Mutex
+
 	// life is held while the process is started, paused or resumed and while
 	// its exit is recorded, each with its event: the exit of a process that
 	// ends at once comes after its start.

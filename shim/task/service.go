@@ -3,9 +3,9 @@
 // Package task is the task service of containerd's shims (Task API v3) over the
 // agent of a cell.
 //
-// Lock order: process.life of a container's first process, process.life of an
-// added one, service.mu, container.mu, process.mu, events.mu. Only life is held over calls
-// of the agent.
+// Lock order: process.deleting, process.life of a container's first process, process.life of an
+// added one, service.mu, container.mu, process.mu, events.mu. Only deleting and life
+// are held over calls of the agent.
 package task
 
 import (
@@ -522,6 +522,11 @@ func (s *service) delete(ctx context.Context, r *api.DeleteRequest) (*api.Delete
 	p, err := s.process(r.ID, r.ExecID)
 	if err != nil {
 		return nil, err
+	}
+	p.deleting.Lock()
+	defer p.deleting.Unlock()
+	if now, err := s.process(r.ID, r.ExecID); err != nil || now != p {
+		return nil, fmt.Errorf("process %s has been deleted meanwhile: %w", p.id(), errdefs.ErrNotFound)
 	}
 	status, _, _ := p.state()
 	if status != task.Status_STOPPED && status != task.Status_CREATED {

@@ -338,6 +338,61 @@ func TestShutdown(t *testing.T) {
 	r.await("/tasks/create", "/tasks/exit c 0", "/tasks/delete")
 }
 
+// TestDeleteTwiceAtOnce: what comes with the end of a container comes once.
+func TestDeleteTwiceAtOnce(t *testing.T) {
+	r := newRig(t)
+	p := r.made("c")
+	p.exit(0)
+	r.waited("c", "")
+	errs := make(chan error, 2)
+	for range cap(errs) {
+		go func() {
+			_, err := r.Delete(bg, &api.DeleteRequest{ID: "c"})
+			errs <- err
+		}()
+	}
+	first, second := <-errs, <-errs
+	if first != nil {
+		first, second = second, first
+	}
+	if first != nil {
+		t.Error(first)
+	}
+	r.class("the second", second, errdefs.IsNotFound)
+	r.await("/tasks/create", "/tasks/exit c 0", "/tasks/delete")
+}
+
+// TestShutdownWhileCreating: who has deleted one container of a group does not
+// end another that is being created; who gives that one up does.
+func TestShutdownWhileCreating(t *testing.T) {
+	r := newRig(t)
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	r.box.onCreate = func() {
+		close(begun)
+		<-goOn
+	}
+	done := make(chan error)
+	go func() {
+		_, err := r.Create(bg, &api.CreateTaskRequest{ID: "b", Bundle: r.bundle()})
+		done <- err
+	}()
+	<-begun
+	if _, err := r.Shutdown(bg, &api.ShutdownRequest{ID: "a"}); err != nil {
+		t.Error(err)
+	}
+	select {
+	case <-r.stop.Done():
+		t.Error("the end of one container has ended another")
+	case <-time.After(10 * time.Millisecond):
+	}
+	if _, err := r.Shutdown(bg, &api.ShutdownRequest{ID: "b"}); err != nil {
+		t.Error(err)
+	}
+	<-r.stop.Done()
+	close(goOn)
+	<-done
+}
+
 // TestKillAlwaysWorks: also when the guest does not answer, or answers and does
 // nothing.
 func TestKillAlwaysWorks(t *testing.T) {
