@@ -266,7 +266,8 @@ func testStats(t *testing.T, h *harness) {
 }
 
 func testUpdate(t *testing.T, h *harness) {
-	task := h.running(t, oci.WithMemoryLimit(64<<20))
+	task := h.running(t, oci.WithMemoryLimit(64<<20), oci.WithAnnotations(map[string]string{"io.paracell.pager": "page"}))
+	before := boundLimit(t, h, task)
 	limit, pids := int64(48<<20), int64(33)
 	must(t, task.Update(h.ctx, client.WithResources(&specs.LinuxResources{
 		Memory: &specs.LinuxMemory{Limit: &limit}, Pids: &specs.LinuxPids{Limit: &pids},
@@ -278,6 +279,20 @@ func testUpdate(t *testing.T, h *harness) {
 	if s := v.(*stats.Metrics); s.Memory.UsageLimit != uint64(limit) || s.Pids.Limit != uint64(pids) {
 		t.Errorf("memory %d, processes %d", s.Memory.UsageLimit, s.Pids.Limit)
 	}
+	// What the cell may have bound goes with it, and what the guest's tables take.
+	if after := boundLimit(t, h, task); before == 0 || before-after < 16<<20 || before-after > 17<<20 {
+		t.Errorf("%d KiB may be bound, and were before: %d KiB", after>>10, before>>10)
+	}
+}
+
+// boundLimit is what the cell of a task may have bound, in bytes.
+func boundLimit(t *testing.T, h *harness, task client.Task) uint64 {
+	t.Helper()
+	m, err := task.Metrics(h.ctx)
+	must(t, err)
+	var more cellmetrics.Metrics
+	must(t, proto.Unmarshal(m.Data.GetValue(), &more))
+	return more.Cell.GetLimit()
 }
 
 func testErrors(t *testing.T, h *harness) {
