@@ -26,6 +26,7 @@ import (
 	"github.com/paracell/paracell/integration/containerd/instance"
 	"github.com/paracell/paracell/integration/images"
 	"github.com/paracell/paracell/integration/tools"
+	"github.com/paracell/paracell/runtime/config"
 	"github.com/paracell/paracell/vmm/platform"
 	"github.com/paracell/paracell/vmm/process"
 )
@@ -48,16 +49,17 @@ func main() {
 	rounds := flag.Int("rounds", 15, "rounds of timed runs; one more comes before them")
 	memoryRounds := flag.Int("memory-rounds", 3, "rounds of measuring idle containers")
 	svg := flag.String("svg", "", "write the plot to this file")
+	pagers := flag.String("pagers", "", "compare cells with these policies of the pager, such as off,page,page+cold, instead of other runtimes")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *rounds, *memoryRounds, *svg); err != nil {
+	if err := run(ctx, *rounds, *memoryRounds, *svg, *pagers); err != nil {
 		fmt.Fprintln(os.Stderr, "peer-table:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, rounds, memoryRounds int, svg string) (err error) {
+func run(ctx context.Context, rounds, memoryRounds int, svg, pagers string) (err error) {
 	isolation := platform.IsolationMPK
 	if process.New().Probe().Err(isolation) != nil {
 		isolation = platform.IsolationNone
@@ -73,6 +75,15 @@ func run(ctx context.Context, rounds, memoryRounds int, svg string) (err error) 
 			// Its shim takes any other container for one that is added to a sandbox,
 			// and waits for ever.
 			options: []string{"--annotation", "io.kubernetes.cri.container-type=sandbox"}},
+	}
+	if pagers != "" {
+		peers = nil
+		for name := range strings.SplitSeq(pagers, ",") {
+			policy, cold := strings.CutSuffix(name, "+cold")
+			peers = append(peers, &peer{name: "pager " + name, runtime: instance.Runtime, options: []string{
+				"--annotation", config.AnnotationPrefix + "pager=" + policy, "--annotation", fmt.Sprintf("%scold_cache=%t", config.AnnotationPrefix, cold),
+			}})
+		}
 	}
 	path := []string{bin}
 	for _, p := range peers {
