@@ -26,6 +26,10 @@ const (
 	unbindRun = 512
 	// Frames before a run that may go with it.
 	neighbours = 64
+	// workRun is the shortest run that is taken back while the guest works: a
+	// call for one frame costs as much as for ten, and small pieces are what its
+	// allocator uses first.
+	workRun = 16
 )
 
 // bind provides memory for the unbound frames of [first, first+count).
@@ -86,10 +90,20 @@ func (b *binder) discard(first, count uint64) error {
 	return nil
 }
 
-// unbind takes back the frames of [first, first+count) that have been free for
-// so many epochs, in blocks of grain frames. between is called after every host
-// call, with the time that it took.
-func (b *binder) unbind(first, count, grain uint64, epoch, age uint32, between func(passed time.Duration) error) error {
+// taking is how frames are taken back.
+type taking struct {
+	grain      uint64 // in aligned blocks of so many frames
+	least      uint64 // in runs of at least so many, if the grain is 1
+	epoch, age uint32 // those that have been free for so many epochs
+	// left is called for runs that are too short.
+	left func(first, count uint64)
+	// between is called after every host call, with the time that it took.
+	between func(passed time.Duration) error
+}
+
+// unbind takes back frames of [first, first+count).
+func (b *binder) unbind(first, count uint64, t taking) error {
+	grain, epoch, age := t.grain, t.epoch, t.age
 	end := first + count
 	if grain > 1 {
 		first &^= grain - 1
@@ -108,6 +122,22 @@ func (b *binder) unbind(first, count, grain uint64, epoch, age uint32, between f
 			youngest, last = age/2, b.ring.Frames()
 			for f > low && b.due(f-1, epoch, youngest) {
 				f--
+			}
+		}
+		if grain == 1 && t.least > 1 {
+			next := f + b.dueRun(f, min(last, f+t.least), epoch, youngest)
+			switch {
+			case next-f >= t.least:
+			case next <= from && f < from: // taken meanwhile
+				f, low = from, from
+				continue
+			case next == f:
+				f++
+				continue
+			default:
+				t.left(from, next-from)
+				f, low = next, next
+				continue
 			}
 		}
 		run := f
@@ -143,11 +173,20 @@ func (b *binder) unbind(first, count, grain uint64, epoch, age uint32, between f
 		b.count.unbindCalls.Add(1)
 		b.count.unbound.Add(run - f)
 		f = run
-		if err := between(passed); err != nil {
+		if err := t.between(passed); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// dueRun counts the frames from first on, up to end, that are due.
+func (b *binder) dueRun(first, end uint64, epoch, age uint32) uint64 {
+	f := first
+	for f < end && b.due(f, epoch, age) {
+		f++
+	}
+	return f - first
 }
 
 // due says whether a frame has been free for so many epochs.

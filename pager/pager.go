@@ -290,7 +290,7 @@ func (p *Pager) round() (time.Duration, error) {
 	p.flood.look(epoch, p.ring.Guest().FreeFrames, p.rest.activity)
 	age, collect := p.delays(policy, epoch, working)
 	if p.pending.waits(epoch, age+collect) {
-		if err := p.takeBack(policy, epoch, age); err != nil {
+		if err := p.takeBack(policy, epoch, age, working); err != nil {
 			return 0, err
 		}
 	}
@@ -299,14 +299,15 @@ func (p *Pager) round() (time.Duration, error) {
 	}
 	slow := p.cache.round()
 	if p.pending.empty() {
+		p.pending.shrink()
+		p.intents = nil
 		return slow, nil
 	}
-	// A long delay needs no close look.
-	slowest := tick
+	wait := tick
 	if working && p.rest.quiet == 0 && (p.pending.frames <= burstFrames || p.flood.over(epoch)) {
-		slowest = workTick
+		wait = max(tick, min(time.Duration(age)*epochUnit/5, workTick))
 	}
-	return max(tick, min(time.Duration(age)*epochUnit/16, slowest)), nil
+	return wait, nil
 }
 
 // delays says how long a frame has to have been free, and how long due frames
@@ -412,19 +413,24 @@ func (p *Pager) limit() uint64 {
 }
 
 // takeBack unbinds what has been free long enough.
-func (p *Pager) takeBack(policy *Policy, epoch, age uint32) error {
+func (p *Pager) takeBack(policy *Policy, epoch, age uint32, working bool) error {
 	due := p.pending.due(epoch, age)
 	if !policy.Unbind || len(due) == 0 {
 		return nil
 	}
-	between := func(passed time.Duration) error {
+	t := taking{grain: policy.Grain, least: 1, epoch: epoch, age: age}
+	if working && age >= uint32(policy.Delay/epochUnit) {
+		t.least = workRun
+	}
+	t.left = func(first, count uint64) { p.pending.add(first, count, epoch) }
+	t.between = func(passed time.Duration) error {
 		if !p.pressed.Load() {
 			p.pacer.rest(passed)
 		}
 		return p.read(p.now())
 	}
 	for _, r := range due {
-		if err := p.binder.unbind(r.first, r.count, policy.Grain, epoch, age, between); err != nil {
+		if err := p.binder.unbind(r.first, r.count, t); err != nil {
 			return err
 		}
 	}
@@ -504,6 +510,14 @@ type queue struct {
 const queueMax = 1 << 16
 
 func (q *queue) empty() bool { return len(q.spans) == 0 }
+
+// shrink gives the memory of an empty queue back: many cells are idle.
+func (q *queue) shrink() {
+	const small = 64
+	if cap(q.spans) > small {
+		q.spans = nil
+	}
+}
 
 func (q *queue) add(first, count uint64, at uint32) {
 	if n := len(q.spans); n > 0 {

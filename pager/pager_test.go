@@ -558,7 +558,19 @@ func TestNeighbours(t *testing.T) {
 	free(140, 1100, 10)
 	free(170, 1110, 10) // not yet
 	b := binder{ring: host, memory: mem}
-	if err := b.unbind(1000, 100, 1, 180, 80, func(time.Duration) error { return nil }); err != nil {
+	var left []ring.Intent
+	take := taking{grain: 1, least: 130, epoch: 180, age: 80,
+		left:    func(first, count uint64) { left = append(left, ring.Intent{First: first, Count: count}) },
+		between: func(time.Duration) error { return nil },
+	}
+	if err := b.unbind(1000, 100, take); err != nil {
+		t.Fatal(err)
+	}
+	if n := b.count.unbound.Load(); n != 0 || len(left) != 1 || left[0] != (ring.Intent{First: 1000, Count: 110}) {
+		t.Errorf("%d frames went back in too short a run, and %v are left", n, left)
+	}
+	take.least = 120
+	if err := b.unbind(1000, 100, take); err != nil {
 		t.Fatal(err)
 	}
 	if calls, frames := b.count.unbindCalls.Load(), b.count.unbound.Load(); calls != 1 || frames != 120 {

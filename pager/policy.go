@@ -46,11 +46,11 @@ const hugeGrain = 512
 // long; but a program that ends often leaves much that nobody needs.
 const (
 	delay      = 75 * time.Millisecond
-	workDelay  = 250 * time.Millisecond
+	workDelay  = 200 * time.Millisecond
 	burstDelay = 10 * time.Millisecond
 )
 
-// calmDelay is the delay of a policy that shall cost nothing while the cell works.
+// calmDelay is that of a policy that shall cost nothing while the cell works.
 const calmDelay = time.Second
 
 // reportDelay is how long Linux's free page reporting waits after the first free
@@ -61,10 +61,9 @@ const reportDelay = 2 * time.Second
 // compared with.
 var Policies = []Policy{
 	{Name: "page", Unbind: true, Delay: delay, WorkDelay: workDelay, BurstDelay: burstDelay, Grain: 1, Ahead: 512},
-	// What is freed is mostly used again within a second by a program that
-	// works: to wait so long costs no time, and memory still follows the
-	// demand of phases.
-	{Name: "calm", Unbind: true, Delay: calmDelay, BurstDelay: burstDelay, Grain: 1, Ahead: 512},
+	// To wait so long costs next to no time, and memory still follows the demand
+	// of phases.
+	{Name: "calm", Unbind: true, Delay: delay, WorkDelay: calmDelay, BurstDelay: burstDelay, Grain: 1, Ahead: 512},
 	// Like page, with the grain of systems that give memory in huge pages
 	// (HyperAlloc). It has our hysteresis, so that only the grain differs.
 	{Name: "huge", Unbind: true, Delay: delay, BurstDelay: burstDelay, Grain: hugeGrain, BindGrain: hugeGrain},

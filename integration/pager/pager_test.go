@@ -74,7 +74,10 @@ func start(t *testing.T, root, policy, memory string, args ...string) *run {
 	line := []string{"run", "-v", "--isolation", string(testenv.Isolation()), "--memory", memory, "--name", r.name, "--rootfs", root, "--pager"}
 	line = append(line, strings.Fields(policy)...)
 	if policy != "off" {
-		line = append(line, "--pager-verify", "--cold-cache")
+		line = append(line, "--pager-verify")
+		if !strings.Contains(policy, "--cold-cache") {
+			line = append(line, "--cold-cache")
+		}
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience+seconds())
 	t.Cleanup(cancel)

@@ -50,7 +50,8 @@ Flags:
   --pager POLICY      how host memory follows the cell's demand      (off)
                         off       what was used once stays
                         page      bound ahead of use, free frames go back
-                        calm      the same, but free frames go back after a second
+                        calm      the same, but free frames of a cell that works
+                                  go back after a second only
                         huge      the same in blocks of 2 MiB
                         report, report4k  free page reporting, in blocks of 2 MiB
                                   and in frames
