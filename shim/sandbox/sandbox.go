@@ -85,7 +85,7 @@ func Start(ctx context.Context, c config.Cell) (_ *Sandbox, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("cell %s: its agent did not connect: %w", c.Name, s.cause(err))
 	}
-	s.agent = agent.NewAgentClient(ttrpc.NewClient(conn))
+	s.agent = agent.NewAgentClient(ttrpc.NewClient(&agentConn{Conn: conn}))
 	// A container without a name of its own has the host's, as a new UTS namespace
 	// on the host would.
 	hostname, err := os.Hostname()

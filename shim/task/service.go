@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	eventsapi "github.com/containerd/containerd/api/events"
 	sandboxapi "github.com/containerd/containerd/api/runtime/sandbox/v1"
@@ -120,12 +121,25 @@ func answer[T any](v T, err error) (T, error) {
 	return v, nil
 }
 
+// maxError bounds the text of an error, in bytes.
+const maxError = 8 << 10
+
 // flat is an error whose text is one line and that has one class: containerd
-// prints every class and cause of an error that has several again.
+// prints every class and cause of an error that has several again. The guest may
+// have said part of it: clients print it on terminals.
 type flat struct{ error }
 
 func (f flat) Error() string {
-	return strings.Join(strings.Split(f.error.Error(), "\n"), "; ")
+	text := strings.Join(strings.Split(f.error.Error(), "\n"), "; ")
+	if len(text) > maxError {
+		text = text[:maxError] + "..."
+	}
+	return strings.Map(func(r rune) rune {
+		if r == '\t' || unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, text)
 }
 
 func (f flat) Unwrap() error { return errdefs.Resolve(f.error) }

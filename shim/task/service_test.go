@@ -209,6 +209,20 @@ func TestCreateFails(t *testing.T) {
 	r.class("from a checkpoint", err, errdefs.IsNotImplemented)
 }
 
+// TestErrorsOfTheGuest: what a guest says arrives as harmless text.
+func TestErrorsOfTheGuest(t *testing.T) {
+	r := newRig(t)
+	r.box.failCreate = errors.New("first\nsecond \x1b[2J\u202e\xff " + strings.Repeat("long ", 1<<16))
+	_, err := r.Create(bg, &api.CreateTaskRequest{ID: "c", Bundle: r.bundle()})
+	if err == nil {
+		t.Fatal("no error")
+	}
+	text := err.Error()
+	if !strings.Contains(text, "first; second ?[2J?\ufffd long") || len(text) > 2*maxError {
+		t.Errorf("%d bytes: %.200q", len(text), text)
+	}
+}
+
 func TestStartFails(t *testing.T) {
 	r := newRig(t)
 	r.made("c")
