@@ -15,7 +15,7 @@ import (
 
 // reasons are those that the shim gives: a device, the pager or the monitor has
 // found the kernel out, or the agent's answer makes no sense.
-var reasons = []string{"broken by the guest", "corrupt pager ring", "fault in the monitor", "cell ended", "guest kernel", "proto", "UTF-8", "switched off"}
+var reasons = []string{"broken by the guest", "corrupt pager ring", "fault in the monitor", "cell ended", "guest kernel", "proto", "UTF-8", "switched off", "was not asked"}
 
 // TestShim runs containers whose cells have the hostile kernel, under containerd
 // and its shim, which has to say why each has ended. The agent in them is as
