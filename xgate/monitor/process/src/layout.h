@@ -13,6 +13,20 @@
 #define FRAME_RESTORER 0
 #define FRAME_MCONTEXT 48
 #define FRAME_IP (FRAME_MCONTEXT + 128)
+#define FRAME_FLAGS (FRAME_MCONTEXT + 136)
+
+/* Components of the FP state, and what stands at the same place in every processor. */
+#define XSTATE_YMM 0x4
+#define XSTATE_OPMASK 0x20
+#define XSTATE_ZMM_HI256 0x40
+#define XSTATE_HI16 0x80
+#define XSTATE_FCW_INIT 0x37f /* with the words behind it, which are 0 */
+#define XSTATE_FIP 8
+#define XSTATE_MXCSR 24
+#define XSTATE_MXCSR_INIT 0x1f80
+#define XSTATE_ST 32
+#define XSTATE_XMM 160
+#define XSTATE_BV 512
 
 /* Nesting of signal frames that the entry recognises, see sig_entry. */
 #define MAX_NESTING 8

@@ -49,6 +49,7 @@ noreturn void enter_resume(void);
 noreturn void start_kernel(u64 entry, u64 control_area);
 long fp_save(void *area);
 long fp_restore(const void *area);
+void fp_reload(const void *area);
 void set_bases(u64 fs, u64 gs);
 void set_kernel_pkru(void);
 long host_syscall(long nr, ...);

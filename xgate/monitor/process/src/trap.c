@@ -19,10 +19,7 @@ struct mcontext {
 
 struct siginfo {
 	int signo, err, code, pad;
-	u64 call_addr; /* SIG_SYS */
-	int call_nr;
-	u32 call_arch;
-	u8 rest[96];
+	u8 rest[112];
 };
 
 struct frame {
@@ -34,12 +31,10 @@ struct frame {
 };
 _Static_assert(__builtin_offsetof(struct frame, m) == FRAME_MCONTEXT, "mcontext");
 _Static_assert(__builtin_offsetof(struct frame, m.ip) == FRAME_IP, "ip");
+_Static_assert(__builtin_offsetof(struct frame, m.flags) == FRAME_FLAGS, "flags");
 _Static_assert(__builtin_offsetof(struct frame, info) == 312 && sizeof(struct siginfo) == 128, "siginfo");
 
 enum {
-	CODE_SECCOMP = 1,       /* SYS_SECCOMP */
-	CODE_USER_DISPATCH = 2, /* SYS_USER_DISPATCH */
-	ARCH_X86_64 = (int)0xc000003e,
 	TRAP_DB = 1, TRAP_UD = 6, TRAP_GP = 13, TRAP_PF = 14, TRAP_MC = 18,
 };
 
@@ -57,11 +52,16 @@ static noreturn void monitor_fault(const struct frame *f);
 static u64 measured; /* where the host put the frame of the last signal */
 static u8 measuring;
 
-static int asynchronous(const struct frame *f)
+/* Offsets of FP components in frames, for fp_reload; processors differ. */
+u64 xstate_ymm, xstate_opmask, xstate_hi16;
+
+/* The number of the signal is with the frame, but not if it is SIGSYS: that has no siginfo. */
+static int asynchronous(const struct frame *f, int signo)
 {
+	if (signo == SIG_SYS)
+		return 0;
 	/* A fault has a positive code; anything else was sent by a process. */
-	return f->info.signo == SIG_TIMER || f->info.signo == SIG_KICK || f->info.signo == SIG_CHILD ||
-	       f->info.code <= 0;
+	return signo == SIG_TIMER || signo == SIG_KICK || signo == SIG_CHILD || f->info.code <= 0;
 }
 
 static void save_regs(u64 *gp, const struct mcontext *m)
@@ -98,37 +98,47 @@ static noreturn void user_fault(struct paracell_regs *regs, u64 trapno, u64 err,
 	leave(PARACELL_EXIT_FAULT);
 }
 
-/* user_event delivers what interrupted user code at f. */
-static noreturn void user_event(const struct frame *f)
+/*
+ * user_call: the user has asked the host for something. A 64-bit syscall leaves
+ * its return address in rcx, wherever it is. What does not is int 0x80, sysenter
+ * or 32-bit code, which the guest does not have, or the vsyscall page, where the
+ * filter stops the host from answering. A user that puts the address there gets a
+ * system call, which it may make anyway.
+ */
+static __attribute__((always_inline)) inline noreturn void user_call(const struct frame *f)
+{
+	struct paracell_vcpu *v = my_vcpu;
+	struct paracell_regs *regs = (struct paracell_regs *)v->cur_regs;
+	const struct mcontext *m = &f->m;
+
+	save_regs(regs->gp, m);
+	if (m->cs != USER_CS || m->cx != m->ip)
+		user_fault(regs, TRAP_GP, 0, 0);
+	regs->gp[PARACELL_REG_ORIG_AX] = m->ax;
+	v->raw_calls++;
+	/* A jump: after a call the processor would expect a return to here. */
+	__asm__ volatile("jmp leave" : : "D"((long)PARACELL_EXIT_SYSCALL) : "memory");
+	__builtin_unreachable();
+}
+
+/* user_event delivers what else interrupted user code at f. */
+static noreturn void user_event(const struct frame *f, int signo)
 {
 	struct paracell_vcpu *v = my_vcpu;
 	struct paracell_regs *regs = (struct paracell_regs *)v->cur_regs;
 	const struct mcontext *m = &f->m;
 	u64 trapno = m->trapno;
 
-	if (asynchronous(f)) {
+	if (asynchronous(f, signo)) {
 		save_regs(regs->gp, m);
 		leave(PARACELL_EXIT_IRQ);
-	}
-	if (f->info.signo == SIG_SYS) {
-		save_regs(regs->gp, m);
-		/*
-		 * Not a 64-bit system call: int 0x80, sysenter or 32-bit code,
-		 * which the guest does not have; or the vsyscall page, where the
-		 * filter stops the host from answering.
-		 */
-		if (f->info.code != CODE_USER_DISPATCH || f->info.call_arch != (u32)ARCH_X86_64)
-			user_fault(regs, TRAP_GP, 0, 0);
-		regs->gp[PARACELL_REG_ORIG_AX] = m->ax;
-		v->raw_calls++;
-		leave(PARACELL_EXIT_SYSCALL);
 	}
 	/* ud2 in the monitor guards what must not be jumped to. */
 	if (trapno == TRAP_UD && IN(m->ip, __image_start, __text_end))
 		leave(PARACELL_EXIT_ATTACK);
 	save_regs(regs->gp, m);
 	/* The host has no memory for a guest page. */
-	if (f->info.signo == SIG_BUS && trapno == TRAP_PF)
+	if (signo == SIG_BUS && trapno == TRAP_PF)
 		trapno = TRAP_MC;
 	user_fault(regs, trapno, m->err, m->cr2);
 }
@@ -138,30 +148,30 @@ static noreturn void user_event(const struct frame *f)
  * of the window the gate has changed only ax, cx and dx, which are in the
  * scratch page by then.
  */
-static noreturn void gate_window(struct frame *f)
+static noreturn void gate_window(struct frame *f, int signo)
 {
 	struct paracell_vcpu *v = my_vcpu;
 	struct paracell_regs *regs = (struct paracell_regs *)v->cur_regs;
 	struct mcontext *m = &f->m;
 
-	if (!asynchronous(f) && m->trapno != TRAP_DB)
-		user_event(f);
+	if (!asynchronous(f, signo) && m->trapno != TRAP_DB)
+		user_event(f, signo);
 #ifdef OFF_RESTART
-	if (asynchronous(f) && m->r15 == OFF_TRIGGER)
-		user_event(f);
+	if (asynchronous(f, signo) && m->r15 == OFF_TRIGGER)
+		user_event(f, signo);
 #endif
 #ifdef OFF_STEP
-	user_event(f);
+	user_event(f, signo);
 #endif
 	if (m->ip > (u64)gate_saved) {
 		m->ax = scratch_ax;
 		m->cx = scratch_cx;
 		m->dx = scratch_dx;
 	}
-	if (m->trapno != TRAP_DB || asynchronous(f) || m->ip == (u64)entry_gate) {
+	if (m->trapno != TRAP_DB || asynchronous(f, signo) || m->ip == (u64)entry_gate) {
 		/* As if the user stood before the gate. */
 		m->ip = (u64)entry_gate;
-		user_event(f);
+		user_event(f, signo);
 	}
 	/* A user that single-steps: the gate counts as one instruction. */
 	save_regs(regs->gp, m);
@@ -173,12 +183,12 @@ static noreturn void gate_window(struct frame *f)
 }
 
 /* exit_window: the user has not been reached, or jumped into the exit gate. */
-static noreturn void exit_window(const struct frame *f)
+static noreturn void exit_window(const struct frame *f, int signo)
 {
 	struct paracell_regs *regs = (struct paracell_regs *)my_vcpu->cur_regs;
 
 	/* Regs still hold the user. */
-	if (asynchronous(f))
+	if (asynchronous(f, signo))
 		leave(PARACELL_EXIT_IRQ);
 	if (f->m.trapno == TRAP_UD)
 		leave(PARACELL_EXIT_ATTACK);
@@ -189,31 +199,37 @@ static noreturn void exit_window(const struct frame *f)
 	user_fault(regs, f->m.trapno, f->m.err, f->m.cr2);
 }
 
-/* sig_user: a signal stopped the user; depth more came before we could look. */
-noreturn void sig_user(long depth);
-noreturn void sig_user(long depth)
+/*
+ * sig_user: a signal stopped the user; depth more came before we could look, and
+ * signo is the last. Those stopped the entry, where it still had the number of the
+ * one before in rdi.
+ */
+noreturn void sig_user(long depth, int signo);
+noreturn void sig_user(long depth, int signo)
 {
 	struct frame *f = (struct frame *)chain[0];
 	u64 ip = f->m.ip;
 	long i;
 
-	fp_restore(f->m.fpstate);
+	if (depth)
+		signo = (int)((struct frame *)chain[1])->m.di;
+	fp_reload(f->m.fpstate);
 	for (i = 0; i <= depth; i++) {
 		struct frame *g = (struct frame *)chain[i];
 
 		g->restorer = 0;
-		if (g->info.signo == SIG_TIMER)
+		if ((i || signo != SIG_SYS) && g->info.signo == SIG_TIMER)
 			timer_fired();
 	}
-	if (f->info.signo == SIG_SYS && f->info.code == CODE_USER_DISPATCH)
-		user_event(f); /* ip is that of the next instruction, wherever it is */
+	if (signo == SIG_SYS)
+		user_call(f);
 	if (IN(ip, entry_gate, gate_window_end))
-		gate_window(f);
+		gate_window(f, signo);
 	if (IN(ip, exit_gate, exit_gate_end))
-		exit_window(f);
+		exit_window(f, signo);
 	if (IN(ip, sig_entry, sig_window_end))
 		leave(PARACELL_EXIT_ATTACK);
-	user_event(f);
+	user_event(f, signo);
 }
 
 /* sig_attack: the user has jumped into sig_entry, or a signal came to a stack pointer in the signal stack. */
@@ -281,25 +297,25 @@ static noreturn void monitor_fault(const struct frame *f)
 
 static noreturn void denied(const struct frame *f)
 {
-	cell_end(PARACELL_REASON_DENIED, 0, f->info.call_nr, 0);
+	cell_end(PARACELL_REASON_DENIED, 0, (int)f->m.ax, 0);
 }
 
 /* interrupt: an asynchronous signal came while the user was not running. */
-static void interrupt(struct frame *f)
+static void interrupt(struct frame *f, int signo)
 {
 	struct paracell_vcpu *v = my_vcpu;
 	u64 ip = f->m.ip;
 
-	if (f->info.signo == SIG_CHILD) {
+	if (signo == SIG_CHILD) {
 		atomic_add(&control->warden_word, 1);
 		return;
 	}
 	if (parked || my_slot == ~0U) {
-		if (f->info.signo == SIG_TIMER)
+		if (signo == SIG_TIMER)
 			timer_forget();
 		return;
 	}
-	if (f->info.signo == SIG_TIMER)
+	if (signo == SIG_TIMER)
 		timer_fired();
 	if (IN(ip, vector_tail, vector_iret + 1)) {
 		/* On the way back to the kernel: do not go back first. */
@@ -315,8 +331,8 @@ static void interrupt(struct frame *f)
 }
 
 /* sig_kernel: a signal came in the kernel or the monitor. Returns to resume. */
-struct frame *sig_kernel(struct frame *f);
-struct frame *sig_kernel(struct frame *f)
+struct frame *sig_kernel(struct frame *f, int signo);
+struct frame *sig_kernel(struct frame *f, int signo)
 {
 	struct mcontext *m = &f->m;
 	u64 trapno = m->trapno;
@@ -327,11 +343,11 @@ struct frame *sig_kernel(struct frame *f)
 		measured = (u64)f;
 		return f;
 	}
-	if (asynchronous(f)) {
-		interrupt(f);
+	if (asynchronous(f, signo)) {
+		interrupt(f, signo);
 		return f;
 	}
-	if (f->info.signo == SIG_SYS && f->info.code == CODE_SECCOMP)
+	if (signo == SIG_SYS)
 		denied(f);
 	if (m->ip == (u64)fp_save_insn || m->ip == (u64)fp_restore_insn) {
 		m->ip = (u64)access_fault;
@@ -339,11 +355,17 @@ struct frame *sig_kernel(struct frame *f)
 	}
 	if (parked || my_slot == ~0U || IN(m->ip, __image_start, __text_end))
 		monitor_fault(f);
-	if (f->info.signo == SIG_SYS)
-		trapno = TRAP_GP; /* a system call instruction in the kernel */
-	else if (f->info.signo == SIG_BUS && trapno == TRAP_PF)
+	if (signo == SIG_BUS && trapno == TRAP_PF)
 		trapno = TRAP_MC;
 	to_kernel(f, trapno);
+}
+
+static u64 xstate_offset(u32 component)
+{
+	u32 eax = 0xd, ebx, ecx = component, edx;
+
+	__asm__ volatile("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
+	return ebx;
 }
 
 /*
@@ -366,11 +388,16 @@ void measure_frames(void)
 		sp = chain[i] = measured;
 	}
 	measuring = 0;
+	xstate_ymm = xstate_offset(2);
+	xstate_opmask = xstate_offset(5);
+	xstate_hi16 = xstate_offset(7);
 }
 
 /* install_handlers sends every signal that means something to sig_entry. */
 void install_handlers(void)
 {
+	/* RESTORER, ONSTACK, NODEFER */
+	enum { SA_SIGINFO = 4, SA_ALL = 0x04000000 | 0x08000000 | 0x40000000 };
 	static const int used[] = {
 		SIG_ILL, SIG_TRAP, SIG_BUS,
 #ifndef OFF_VECTORS
@@ -379,8 +406,7 @@ void install_handlers(void)
 		SIG_KICK, SIG_SEGV, SIG_TIMER, SIG_CHILD, SIG_SYS,
 	};
 	struct { const void *handler; u64 flags; const void *restorer; u64 mask; } action = {
-		sig_entry, 4 | 0x04000000 | 0x08000000 | 0x40000000, /* SIGINFO, RESTORER, ONSTACK, NODEFER */
-		sig_restorer, 0,
+		sig_entry, 0, sig_restorer, 0,
 	};
 	struct { void *sp; int flags, pad; u64 size; } stack = { altstack, 0, 0, ALTSTACK_SIZE };
 	u64 mask = NEVER;
@@ -388,6 +414,7 @@ void install_handlers(void)
 
 	host_syscall(__NR_sigaltstack, &stack, 0L);
 	for (i = 0; i < sizeof(used) / sizeof(used[0]); i++) {
+		action.flags = used[i] == SIG_SYS ? SA_ALL : SA_ALL | SA_SIGINFO;
 		host_syscall(__NR_rt_sigaction, (long)used[i], &action, 0L, 8L);
 		mask &= ~(1ULL << (used[i] - 1));
 	}

@@ -106,6 +106,32 @@ static inline struct text_window *text_window(struct mm_struct *mm,
 	return text ? xa_load(&text->windows, addr / TEXT_WINDOW_SIZE) : NULL;
 }
 
+/*
+ * The window that addr is in, and where it ends; or NULL, and where the next one
+ * begins. *to is at most end.
+ */
+static inline struct text_window *text_window_above(struct mm_struct *mm,
+						    unsigned long addr, unsigned long end,
+						    unsigned long *to)
+{
+	struct text_mm *text = mm->context.text;
+	unsigned long index = addr / TEXT_WINDOW_SIZE;
+	struct text_window *w = NULL;
+
+	*to = end;
+	if (text)
+		w = xa_find(&text->windows, &index, (end - 1) / TEXT_WINDOW_SIZE,
+			    XA_PRESENT);
+	if (!w)
+		return NULL;
+	if (w->start > addr) {
+		*to = w->start;
+		return NULL;
+	}
+	*to = min(end, w->start + TEXT_WINDOW_SIZE);
+	return w;
+}
+
 static inline struct text_map *text_map(struct text_window *w, unsigned long addr)
 {
 	struct text_map *m;

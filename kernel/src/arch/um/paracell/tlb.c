@@ -217,6 +217,53 @@ static pte_t *table_at(struct mm_struct *mm, unsigned long addr,
 	return pte_offset_kernel(pmd, addr);
 }
 
+/*
+ * Entries from pte on that are one operation: pages of a file that have come to
+ * be read, or nothing where something was. Returns how many, of at most max; 0
+ * if sync_pte() is to look. There is no view for any of them.
+ */
+static unsigned long sync_run(struct sync *s, pte_t *pte, unsigned long addr,
+			      unsigned long max)
+{
+	unsigned long n = 1, i, first = pte_val(*pte);
+
+	if (!first) {
+		while (n < max && !pte_val(pte[n]))
+			n++;
+		if (s->flush)
+			emit(s, PARACELL_OP_UNMAP, 0, addr, n * PAGE_SIZE, 0);
+		return n;
+	}
+	if (!pte_present(*pte) || !(first & _PAGE_NEWPAGE) ||
+	    host_prot(*pte) != PARACELL_PROT_READ)
+		return 0;
+	while (n < max && pte_val(pte[n]) == first + n * PAGE_SIZE)
+		n++;
+	emit(s, PARACELL_OP_MAP, PARACELL_PROT_READ, addr, n * PAGE_SIZE,
+	     pte_pfn(*pte) << PAGE_SHIFT);
+	for (i = 0; i < n && !s->full; i++)
+		pte[i] = pte_clear_flags(pte[i], _PAGE_SYNC_MASK);
+	return n;
+}
+
+/* [addr, end) is in one table, pte the entry for addr. */
+static void sync_table(struct sync *s, struct mm_struct *mm, pte_t *pte,
+		       unsigned long addr, unsigned long end)
+{
+	unsigned long to, n;
+
+	while (addr < end && !s->full) {
+		s->window = text_window_above(mm, addr, end, &to);
+		for (; addr < to && !s->full; addr += n * PAGE_SIZE, pte += n) {
+			n = s->window ? 0 : sync_run(s, pte, addr, (to - addr) >> PAGE_SHIFT);
+			if (!n) {
+				sync_pte(s, pte, addr);
+				n = 1;
+			}
+		}
+	}
+}
+
 static void sync_range(struct sync *s, struct mm_struct *mm,
 		       unsigned long addr, unsigned long end)
 {
@@ -233,12 +280,8 @@ static void sync_range(struct sync *s, struct mm_struct *mm,
 			addr = next;
 			continue;
 		}
-		s->window = text_window(mm, addr);
-		for (; addr < next && !s->full; addr += PAGE_SIZE, pte++) {
-			if (!(addr & (TEXT_WINDOW_SIZE - 1)))
-				s->window = text_window(mm, addr);
-			sync_pte(s, pte, addr);
-		}
+		sync_table(s, mm, pte, addr, next);
+		addr = next;
 	}
 }
 
