@@ -103,6 +103,12 @@ var allowList = []rule{
 		why:  "the guest's timer interrupt",
 	},
 	{
+		nr: unix.SYS_SCHED_SETAFFINITY, name: "sched_setaffinity",
+		when: alternatives(all(oneOf(0, 0))),
+		args: "itself",
+		why:  "a process that takes the vCPU over goes on where the one before it was",
+	},
+	{
 		nr: unix.SYS_WRITE, name: "write",
 		when: alternatives(all(oneOf(0, fdConsole, fdNotify))),
 		args: "console pipe (fd 4) and notification (fd 5)",

@@ -143,6 +143,24 @@ func manySpaces() *platformtest.Guest {
 	return g.Say("ready").Call(abi.CallIdle)
 }
 
+// movedAbout goes to and fro between two address spaces, and says each time that
+// the vCPU was on a processor that there is not.
+func movedAbout() *platformtest.Guest {
+	const (
+		nowhere  = 0xfff << 16
+		zero     = abi.PhysBase + platformtest.ScratchGPA
+		other    = zero + 8
+		segfault = 0 // an address that is not mapped
+	)
+	// mov $100000, %ecx; loop: the other process goes to sleep, and finds it when it wakes.
+	wait := []byte{0xb9, 0xa0, 0x86, 1, 0, 0xe2, 0xfe}
+	g := new(platformtest.Guest).OwnStack().Call(abi.CallASCreate).Keep(other)
+	for range 50 {
+		g.Raw(wait...).EnterFrom(other, nowhere, segfault).Raw(wait...).EnterFrom(zero, nowhere, segfault)
+	}
+	return g.Exit(0, abi.ReasonPowerOff)
+}
+
 // TestEveryRuleIsNeeded leaves out one rule after the other: a cell that does
 // everything a cell does then dies of it, and says so.
 func TestEveryRuleIsNeeded(t *testing.T) {
@@ -154,20 +172,21 @@ func TestEveryRuleIsNeeded(t *testing.T) {
 		g    *platformtest.Guest
 		host func(*testing.T, platform.Machine)
 	}{
-		"futex":         {g: guest().Call(abi.CallIdle).Exit(0, powerOff)},
-		"mmap":          {g: guest().Enter(0, userPage).Exit(0, powerOff)},
-		"munmap":        {g: guest().Call(abi.CallKunmap, abi.VmallocBase, abi.PageSize).Exit(0, powerOff)},
-		"mprotect":      {g: guest().Enter(0, userPage, protect).Exit(0, powerOff)},
-		"timer_create":  {g: guest().Call(abi.CallTimer, 0).Exit(0, powerOff)},
-		"timer_settime": {g: guest().Call(abi.CallTimer, 0).Exit(0, powerOff)},
-		"write":         {g: guest().Say("x").Exit(0, powerOff)},
-		"tgkill":        {g: guest().Spin(), host: func(_ *testing.T, m platform.Machine) { _ = m.Kick(0) }},
-		"clone":         {g: guest().Exit(0, powerOff)},
-		"wait4":         {g: guest().Spin()},
-		"prctl":         {g: guest().Exit(0, powerOff)},
-		"getppid":       {g: guest().Exit(0, powerOff)},
-		"exit_group":    {g: guest().Exit(0, powerOff)},
-		"pkey_mprotect": {g: guest().Call(abi.CallKmap, abi.VmallocBase, platformtest.ScratchGPA, abi.PageSize, abi.ProtRead).Exit(0, powerOff)},
+		"futex":             {g: guest().Call(abi.CallIdle).Exit(0, powerOff)},
+		"mmap":              {g: guest().Enter(0, userPage).Exit(0, powerOff)},
+		"munmap":            {g: guest().Call(abi.CallKunmap, abi.VmallocBase, abi.PageSize).Exit(0, powerOff)},
+		"mprotect":          {g: guest().Enter(0, userPage, protect).Exit(0, powerOff)},
+		"timer_create":      {g: guest().Call(abi.CallTimer, 0).Exit(0, powerOff)},
+		"timer_settime":     {g: guest().Call(abi.CallTimer, 0).Exit(0, powerOff)},
+		"sched_setaffinity": {g: movedAbout()},
+		"write":             {g: guest().Say("x").Exit(0, powerOff)},
+		"tgkill":            {g: guest().Spin(), host: func(_ *testing.T, m platform.Machine) { _ = m.Kick(0) }},
+		"clone":             {g: guest().Exit(0, powerOff)},
+		"wait4":             {g: guest().Spin()},
+		"prctl":             {g: guest().Exit(0, powerOff)},
+		"getppid":           {g: guest().Exit(0, powerOff)},
+		"exit_group":        {g: guest().Exit(0, powerOff)},
+		"pkey_mprotect":     {g: guest().Call(abi.CallKmap, abi.VmallocBase, platformtest.ScratchGPA, abi.PageSize, abi.ProtRead).Exit(0, powerOff)},
 		"restart_syscall": {g: manySpaces(), host: func(t *testing.T, m platform.Machine) {
 			awaitConsole(t, m)
 			time.Sleep(50 * time.Millisecond) // the warden goes to sleep

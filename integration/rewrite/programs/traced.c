@@ -104,6 +104,26 @@ static void attach_and_step(const struct site *s)
 	reap(pid);
 }
 
+/* Waits until a process sleeps. */
+static void wait_asleep(pid_t pid)
+{
+	char path[64], text[512], *end;
+
+	snprintf(path, sizeof path, "/proc/%d/stat", pid);
+	for (;;) {
+		int fd = MUST(open(path, O_RDONLY));
+		ssize_t n = MUST(read(fd, text, sizeof text - 1));
+
+		close(fd);
+		text[n] = 0;
+		end = strrchr(text, ')');
+		CHECK(end, "%s: %s", path, text);
+		if (end[2] == 'S')
+			return;
+		sched_yield();
+	}
+}
+
 /* Attached while it sleeps in a call: the registers are behind the instruction, and the call goes on. */
 static void attach_to_sleeper(const struct site *s)
 {
@@ -120,7 +140,7 @@ static void attach_to_sleeper(const struct site *s)
 
 		_exit(got == 1 && c == 'z' ? 3 : 4);
 	}
-	usleep(50000);
+	wait_asleep(pid);
 	MUST(ptrace(PTRACE_ATTACH, pid, 0, 0));
 	wait_stop(pid, SIGSTOP);
 	uint64_t ip = registers(pid).rip;

@@ -31,6 +31,7 @@ const (
 	RCX Reg = 1
 	RDX Reg = 2
 	RBX Reg = 3
+	RSP Reg = 4
 	RSI Reg = 6
 	RDI Reg = 7
 	R8  Reg = 8

@@ -25,10 +25,17 @@ const (
 	mailboxSize  = slotsAddr - wardenAddr
 	notifyOffset = uint64(unsafe.Offsetof(abi.VirtioDevice{}.NotifyQueues))
 	fpAreaOffset = uint64(unsafe.Offsetof(abi.Vcpu{}.FPArea))
+	asOffset     = uint64(unsafe.Offsetof(abi.Vcpu{}.AS))
 	liveOffset   = uint64(unsafe.Offsetof(abi.Vcpu{}.Live))
 	opsOffset    = uint64(unsafe.Offsetof(abi.Vcpu{}.Ops))
 	mapOpSize    = uint64(unsafe.Sizeof(abi.MapOp{}))
 	deviceSize   = uint64(unsafe.Sizeof(abi.VirtioDevice{}))
+)
+
+// EnterFrom takes a slot to be of 16 bytes, and to begin with Cmd.
+const (
+	_ = -uint(unsafe.Sizeof(abi.Slot{}) - 16)
+	_ = -uint(unsafe.Offsetof(abi.Slot{}.Cmd))
 )
 
 // Enter writes Live and NumOps as one word.

@@ -214,9 +214,9 @@ END sig_resume
 FUNC fp_reload
 	mov XSTATE_BV(%rdi), %eax
 	test $XSTATE_ZMM_HI256, %al
-	jnz fp_restore
+	jnz .Lreload_all
 	cmpq $XSTATE_FCW_INIT, (%rdi)
-	jne fp_restore
+	jne .Lreload_all
 	movaps XSTATE_ST(%rdi), %xmm0
 	.irp n, 1, 2, 3, 4, 5, 6, 7
 	por XSTATE_ST + 16 * \n(%rdi), %xmm0
@@ -227,7 +227,7 @@ FUNC fp_reload
 	pcmpeqb %xmm1, %xmm0
 	pmovmskb %xmm0, %ecx
 	cmp $0xffff, %ecx
-	jne fp_restore
+	jne .Lreload_all
 	cmpl $XSTATE_MXCSR_INIT, XSTATE_MXCSR(%rdi)
 	je 1f
 	ldmxcsr XSTATE_MXCSR(%rdi)
@@ -253,6 +253,8 @@ FUNC fp_reload
 	kmovq 8 * \n(%rdi,%rdx), %k\n
 	.endr
 3:	ret
+.Lreload_all:
+	jmp fp_restore
 
 .Lreload_ymm:
 	mov xstate_ymm(%rip), %rdx

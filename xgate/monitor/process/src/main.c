@@ -126,6 +126,7 @@ static void limit(void)
 	/* After the change of identity, which clears it. */
 	TRY("prctl(PR_SET_PDEATHSIG)", host_syscall(__NR_prctl, (long)PR_SET_PDEATHSIG, (long)SIG_KILL, 0L, 0L, 0L));
 	/* Sleeping ends when the guest asked for it, not up to 50 us later. */
+	TRY("sched_getaffinity", place_init());
 	TRY("prctl(PR_SET_TIMERSLACK)", host_syscall(__NR_prctl, (long)PR_SET_TIMERSLACK, 1L, 0L, 0L, 0L));
 	host_syscall(__NR_prctl, (long)PR_SET_NAME, "paracell", 0L, 0L, 0L);
 }

@@ -24,7 +24,10 @@ enum {
 	SIG_SEGV = 11, SIG_TIMER = 14, SIG_CHILD = 17, SIG_SYS = 31,
 };
 
-/* Bits of Slot.cmd; the number of the vCPU stands above CMD_VCPU_SHIFT. */
+/*
+ * Bits of Slot.cmd; the number of the vCPU stands above CMD_VCPU_SHIFT, that of
+ * the host's processor it comes from above CMD_CPU_SHIFT.
+ */
 enum {
 	CMD_FLUSH = 1, /* unmap the user half */
 	CMD_FREE = 2,  /* go back into stock */
@@ -32,6 +35,7 @@ enum {
 	CMD_CARRY = 8, /* with CMD_RUN: live FP state is in Control.spill */
 	CMD_EXIT = 16, /* end */
 	CMD_VCPU_SHIFT = 8,
+	CMD_CPU_SHIFT = 16,
 };
 
 #define control ((struct paracell_control *)PARACELL_CONTROL_BASE)
@@ -82,6 +86,12 @@ long slot_flush(u32 id);
 int slot_pop_free(u32 *id);
 noreturn void hand_over(void);
 long enter_slow(struct paracell_regs *regs);
+
+/* place.c */
+long place_init(void);
+u32 place_here(void);
+void place_arrive(u32 from);
+void place_free(void);
 
 /* space.c */
 long space_apply(struct paracell_vcpu *v);

@@ -202,7 +202,7 @@ noreturn void hand_over(void)
 {
 	struct paracell_vcpu *v = my_vcpu;
 	struct paracell_slot *target = slot(v->as);
-	u32 cmd = CMD_RUN | (u32)(v - control->vcpus) << CMD_VCPU_SHIFT;
+	u32 cmd = CMD_RUN | (u32)(v - control->vcpus) << CMD_VCPU_SHIFT | place_here() << CMD_CPU_SHIFT;
 	/* Asked before the kernel goes on elsewhere: it may release this slot then. */
 	int vacated = atomic_load(&slot(my_slot)->state) == PARACELL_SLOT_VACATED;
 
@@ -228,6 +228,7 @@ static noreturn void park(void)
 	for (;;) {
 		cmd = atomic_swap(word, 0);
 		if (!cmd) {
+			place_free();
 			futex_wait(word, 0, 0);
 			continue;
 		}
@@ -248,6 +249,7 @@ static noreturn void park(void)
 	 */
 	atomic_swap(&my_vcpu->active_slot, my_slot);
 	parked = 0;
+	place_arrive(cmd >> CMD_CPU_SHIFT);
 	space_sync_kernel();
 	timer_arrive();
 	enter_resume();

@@ -82,6 +82,7 @@ static int due(void)
 void timer_fired(void)
 {
 	armed = NEVER;
+	place_free();
 	if (!due() && my_vcpu->deadline != NEVER)
 		arm(my_vcpu->deadline);
 }
@@ -98,6 +99,7 @@ long vcpu_idle(void)
 	struct paracell_vcpu *v = my_vcpu;
 	struct timespec timeout, *limit;
 
+	place_free();
 	/* An exchange: the host side sets Pending, then reads State. */
 	atomic_swap(&v->state, PARACELL_VCPU_IDLE);
 	while (!atomic_load(&v->pending)) {
