@@ -97,7 +97,12 @@ done)
 unset MAKEFLAGS MFLAGS
 say "compiling with $jobs jobs; log in $cache/$key.log"
 started=$(date +%s)
-total=1500
+# As many as in the largest build so far; the first one has this many.
+total=1070
+for log in "$cache"/*.log; do
+	n=$(grep -c '^  \(CC\|AS\) ' "$log" || true)
+	[ "${n:-0}" -le "$total" ] || total=$n
+done
 (
 	while sleep 15; do
 		n=$(grep -c '^  \(CC\|AS\) ' "$cache/$key.log" 2>/dev/null || true)
