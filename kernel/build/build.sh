@@ -100,7 +100,7 @@ started=$(date +%s)
 # As many as in the largest build so far; the first one has this many.
 total=1070
 for log in "$cache"/*.log; do
-	n=$(grep -c '^  \(CC\|AS\) ' "$log" || true)
+	n=$(grep -c '^  \(CC\|AS\) ' "$log" 2>/dev/null || true)
 	[ "${n:-0}" -le "$total" ] || total=$n
 done
 (
