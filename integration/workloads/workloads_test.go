@@ -73,7 +73,7 @@ var workloads = []workload{
 			python3 /tmp/t.py`,
 		want:  []string{"pool 50", "threads 499500", "sum 499500", "returncode=5", `stdout=b'42\n'`, `{"uname": "Linux"}`},
 		serve: `exec python3 -c 'import http.server as h; h.HTTPServer(("127.0.0.1", 8000), h.SimpleHTTPRequestHandler).serve_forever()'`,
-		ready: `python3 -c 'import urllib.request as u; u.urlopen("http://127.0.0.1:8000/etc/hostname" if 0 else "http://127.0.0.1:8000/")'`,
+		ready: `python3 -c 'import urllib.request as u; u.urlopen("http://127.0.0.1:8000/")'`,
 		exec:  `python3 -c 'import urllib.request as u; print(u.urlopen("http://127.0.0.1:8000/etc/passwd").read().decode().split("\n")[0])'`,
 		said:  []string{"root:x:0:0"}, signal: "KILL", status: 137,
 	},

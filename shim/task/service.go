@@ -55,6 +55,10 @@ const (
 	// is ended.
 	killAnswer = 10 * time.Second
 	killEnd    = time.Minute
+	// A cell that writes so many bytes of files in killEnd is given it again: what
+	// its page cache holds would be lost. It gets that maxInsist times at most.
+	writingBack = 16 << 20
+	maxInsist   = 10
 	// oomInterval is the least time between two reports of what the guest's
 	// kernel has killed: the guest says how often that was.
 	oomInterval = time.Second
@@ -75,6 +79,7 @@ type service struct {
 	pod   *pod
 
 	killAnswer, killEnd, oomInterval time.Duration // the constants, but for tests
+	written                          func() uint64 // bytes that this process has written
 
 	mu         sync.Mutex
 	containers map[string]*container // nil while one is being created
@@ -90,7 +95,7 @@ var (
 func New(ctx context.Context, p shim.Publisher, sd shutdown.Service, b Boot) shim.TTRPCService {
 	s := &service{
 		ctx: ctx, events: newEvents(ctx, p), shutdown: sd, containers: map[string]*container{},
-		killAnswer: killAnswer, killEnd: killEnd, oomInterval: oomInterval,
+		killAnswer: killAnswer, killEnd: killEnd, oomInterval: oomInterval, written: written,
 	}
 	s.events.rest.box = s.cell.get
 	s.pod = newPod(s)

@@ -438,6 +438,39 @@ func TestKillAlwaysWorks(t *testing.T) {
 	}
 }
 
+// TestKillWaitsForFiles: a container that is killed while its cell writes files
+// back keeps the cell until that is done, but not for ever.
+func TestKillWaitsForFiles(t *testing.T) {
+	for writing, want := range map[int]int{3: 5, 1000: maxInsist + 1} {
+		r := newRig(t)
+		r.killEnd = 5 * time.Millisecond
+		r.box.onKill = func(context.Context) error { return nil }
+		looks := 0
+		r.written = func() uint64 {
+			looks++
+			return uint64(min(looks, writing+1)) * writingBack
+		}
+		r.made("c")
+		r.run("c", "")
+		if _, err := r.Kill(bg, &api.KillRequest{ID: "c", Signal: 9}); err != nil {
+			t.Error(err)
+		}
+		if code := r.waited("c", ""); code != 137 || looks != want {
+			t.Errorf("status %d after %d looks, want %d", code, looks, want)
+		}
+	}
+}
+
+func TestWritten(t *testing.T) {
+	before := written()
+	if err := os.WriteFile(filepath.Join(t.TempDir(), "f"), make([]byte, 1<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if now := written(); now < before+1<<20 {
+		t.Errorf("%d bytes, and after another MiB %d", before, now)
+	}
+}
+
 // TestDeleteAlwaysWorks: also when the guest does not answer. A container that
 // still runs beside it keeps the cell.
 func TestDeleteAlwaysWorks(t *testing.T) {
