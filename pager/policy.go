@@ -66,7 +66,7 @@ var Policies = []Policy{
 	{Name: "calm", Unbind: true, Delay: delay, WorkDelay: calmDelay, BurstDelay: burstDelay, Grain: 1, Ahead: 512},
 	// Like page, with the grain of systems that give memory in huge pages
 	// (HyperAlloc). It has our hysteresis, so that only the grain differs.
-	{Name: "huge", Unbind: true, Delay: delay, BurstDelay: burstDelay, Grain: hugeGrain, BindGrain: hugeGrain},
+	{Name: "huge", Unbind: true, Delay: delay, WorkDelay: workDelay, BurstDelay: burstDelay, Grain: hugeGrain, BindGrain: hugeGrain},
 	// Free page reporting, as virtio-balloon does it with order 9 and 0.
 	{Name: "report", Unbind: true, Delay: reportDelay, Grain: hugeGrain},
 	{Name: "report4k", Unbind: true, Delay: reportDelay, Grain: 1},
