@@ -23,7 +23,7 @@ const (
 	// Frames per host call. A longer call costs no less per frame, but a
 	// guest that needs one of the frames waits for all of them.
 	bindRun   = 64
-	unbindRun = 512
+	unbindRun = 256
 	// Frames before a run that may go with it.
 	neighbours = 64
 	// workRun is the shortest run that is taken back while the guest works: a

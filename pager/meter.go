@@ -22,8 +22,8 @@ func (m *meter) read() (cost, passed time.Duration) {
 // the one that the guest runs on: then the guest stands still as long. So there
 // is a rest after a piece of work, for the guest to run in.
 const (
-	paceWork = 800 * time.Microsecond
-	paceRest = 200 * time.Microsecond
+	paceWork = 400 * time.Microsecond
+	paceRest = 100 * time.Microsecond
 )
 
 // pacer says when to rest.

@@ -88,7 +88,7 @@ func (b *bursts) read(out string, seen *timeline, samples []figures.Sample) erro
 		case scan(line, "stall %d %d %d %s", &p.from, &p.to, &took, &kind):
 			s := seen.share(p.from, p.to)
 			scale := float64(took) / float64(max(p.to-p.from, 1))
-			all = append(all, stall{took: took, spin: kind == "spin", host: int64(scale * float64(s.waited+s.held+s.foreign))})
+			all = append(all, stall{took: took, spin: kind == "spin", host: int64(scale * float64(s.waited-s.served+s.held+s.foreign))})
 			places = append(places, p)
 		case scan(line, "later %d %d", &at, &tsc):
 			b.early.watched += early
@@ -153,7 +153,7 @@ func (t *table) native(trace *tracer, line ...string) (string, error) {
 // burst: 1 GiB is touched and freed.
 func (t *table) burst() error {
 	t.printf("## After a burst of 1 GiB\n\nThe program goes on with small allocations and looks at the clock: \"early\" in the first %v after the end of a burst, when memory goes back, and \"later\", when nothing does. "+
-		"The host's scheduler tells for each of its stalls how long the cell waited for a processor that had other work, for a lock of one that serves it and itself waited for a processor, or for a lock of a stranger. "+
+		"The host's scheduler tells for each of its stalls how long the cell waited for a processor on which others than its pager ran, for a lock of its pager while that waited for a processor, or for a lock of a stranger. "+
 		"What is left is its own: its kernel's, and the pager's.\n", early)
 	t.printf("\n| side | memory is back after: median, longest | freeing takes | | longest stall | per s above 1 ms | longest, without the host's others: in a call | in a spin | per s above 1 ms |\n|---|---|---|---|---|---|---|---|---|\n")
 	program := filepath.Join(t.repo, "bin/perf/burst")

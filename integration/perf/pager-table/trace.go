@@ -117,6 +117,7 @@ type change struct {
 	at     int64
 	task   int
 	state  int
+	cpu    int // where it runs, or waits to
 	waking bool
 	by     int // who wakes it
 }
@@ -155,16 +156,20 @@ func parseEvent(line string) []change {
 	if err != nil {
 		return nil
 	}
-	if waking {
-		waker, _, _ := strings.Cut(head, " [")
-		return []change{{at: at, task: field(text, " pid="), state: isWaiting, waking: true, by: field(waker, "-")}}
+	i := strings.LastIndex(head, " [")
+	if i < 0 {
+		return nil
 	}
+	if waking {
+		return []change{{at: at, task: field(text, " pid="), state: isWaiting, cpu: field(text, " target_cpu="), waking: true, by: field(head[:i], "-")}}
+	}
+	cpu := field(strings.Replace(head[i:], "]", " ", 1), "[")
 	from, to, _ := strings.Cut(text, " ==> ")
 	state := isBlocked
 	if strings.Contains(from, " prev_state=R") {
 		state = isWaiting
 	}
-	return []change{{at: at, task: field(from, " prev_pid="), state: state}, {at: at, task: field(to, " next_pid="), state: isRunning}}
+	return []change{{at: at, task: field(from, " prev_pid="), state: state, cpu: cpu}, {at: at, task: field(to, " next_pid="), state: isRunning, cpu: cpu}}
 }
 
 // field is a number; -1 if it is none. Names of tasks may hold anything, so the
@@ -185,8 +190,9 @@ func field(text, name string) int {
 // timeline says what a cell as a whole does: the best of its tasks.
 type timeline struct {
 	cell []change
-	// serving is what the tasks do that serve it, by task.
-	serving map[int][]change
+	// serving is what the tasks do that serve it, by task; on where they run, by
+	// processor.
+	serving, on map[int][]change
 }
 
 // newTimeline takes changes in any order.
@@ -194,9 +200,19 @@ func newTimeline(cell, serving []change) *timeline {
 	byTime := func(a, b change) int { return cmp.Compare(a.at, b.at) }
 	slices.SortStableFunc(cell, byTime)
 	slices.SortStableFunc(serving, byTime)
-	t := &timeline{serving: map[int][]change{}}
+	t := &timeline{serving: map[int][]change{}, on: map[int][]change{}}
+	running := map[int]int{} // task by processor
 	for _, c := range serving {
 		t.serving[c.task] = append(t.serving[c.task], c)
+		switch {
+		case c.waking:
+		case c.state == isRunning:
+			running[c.cpu] = c.task
+			t.on[c.cpu] = append(t.on[c.cpu], c)
+		case running[c.cpu] == c.task:
+			delete(running, c.cpu)
+			t.on[c.cpu] = append(t.on[c.cpu], c)
+		}
 	}
 	states := map[int]int{}
 	for _, c := range cell {
@@ -215,15 +231,16 @@ func newTimeline(cell, serving []change) *timeline {
 		if n > 0 && t.cell[n-1].state == isBlocked {
 			t.cell[n-1].by = c.by
 		}
-		t.cell = append(t.cell, change{at: c.at, state: best})
+		t.cell = append(t.cell, change{at: c.at, state: best, cpu: c.cpu})
 	}
 	return t
 }
 
 // share of a time, in ticks, in which nobody of the cell ran.
 type share struct {
-	// waited: somebody would have, but other tasks of the host did.
-	waited int64
+	// waited: somebody would have, but another task did on its processor; served
+	// of that was one that serves the cell.
+	waited, served int64
 	// blocked: all of it waited for something else; held of that for one that
 	// serves the cell, while other tasks of the host ran instead of it, and
 	// foreign for one that does not.
@@ -236,6 +253,11 @@ func (t *timeline) share(from, to int64) (s share) {
 		switch c.state {
 		case isWaiting:
 			s.waited += to - from
+			each(t.on[c.cpu], from, to, func(c change, from, to int64) {
+				if c.state == isRunning {
+					s.served += to - from
+				}
+			})
 		case isBlocked:
 			s.blocked += to - from
 			server := t.serving[c.by]

@@ -18,6 +18,9 @@ const seen = `# tracer: nop
             cell-10      [000] d..2.  2000: sched_switch: prev_comm=cell prev_pid=10 prev_prio=120 prev_state=D ==> next_comm=swapper/0 next_pid=0 next_prio=120
         kdamond.0-9      [001] d..3.  2400: sched_waking: comm=cell pid=10 prio=120 target_cpu=000
          <idle>-0        [000] d..2.  2400: sched_switch: prev_comm=swapper/0 prev_pid=0 prev_prio=120 prev_state=R ==> next_comm=cell next_pid=10 next_prio=120
+            cell-10      [001] d..2.  3000: sched_switch: prev_comm=cell prev_pid=10 prev_prio=120 prev_state=R ==> next_comm=shim next_pid=20 next_prio=120
+           shim-20       [001] d..2.  3100: sched_switch: prev_comm=shim prev_pid=20 prev_prio=120 prev_state=S ==> next_comm=a next_pid=77 next_prio=120
+              a-77       [001] d..2.  3300: sched_switch: prev_comm=a prev_pid=77 prev_prio=120 prev_state=S ==> next_comm=cell next_pid=10 next_prio=120
 no event at all
 `
 
@@ -44,6 +47,7 @@ func TestShare(t *testing.T) {
 		{1100, 1250, share{waited: 100}},
 		{1300, 1510, share{waited: 10, blocked: 200, held: 150}},
 		{1900, 2500, share{blocked: 400, foreign: 400}},
+		{2900, 3400, share{waited: 300, served: 100}},
 	} {
 		if got := line.share(c.from, c.to); got != c.want {
 			t.Errorf("[%d, %d): %+v, not %+v", c.from, c.to, got, c.want)
