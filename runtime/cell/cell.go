@@ -165,10 +165,16 @@ func (c *Cell) AddVolume(name, dir string, readOnly bool) error {
 	return c.devices.volumes.AddShare(name, passthrough.Share{Dir: dir, ReadOnly: readOnly})
 }
 
+// AddFile is AddVolume for a directory that is there for the files in it: the guest
+// cannot make others, which would be on whatever the directory is on.
+func (c *Cell) AddFile(name, dir string, readOnly bool) error {
+	return c.devices.volumes.AddShare(name, passthrough.Share{Dir: dir, ReadOnly: readOnly, Fixed: true})
+}
+
 // RemoveRoot takes away what AddRoot has added; the guest gets ESTALE for it.
 func (c *Cell) RemoveRoot(name string) error { return c.devices.roots.RemoveShare(name) }
 
-// RemoveVolume takes away what AddVolume has added.
+// RemoveVolume takes away what AddVolume or AddFile has added.
 func (c *Cell) RemoveVolume(name string) error { return c.devices.volumes.RemoveShare(name) }
 
 // AddNIC gives a running cell a network interface whose packets go to a tap, and

@@ -210,19 +210,23 @@ func (s *Sandbox) Add(id string, b *bundle.Bundle) (*agent.Root, error) {
 	}
 	s.volumes[id] = nil // there is something to remove
 	for _, v := range b.Volumes {
-		dir := v.Source
-		if v.File {
-			var err error
-			if dir, err = shareFile(b.Dir, v); err != nil {
-				return nil, err
-			}
-		}
-		if err := s.cell.AddVolume(v.Name, dir, v.ReadOnly); err != nil {
+		if err := s.addVolume(b.Dir, v); err != nil {
 			return nil, fmt.Errorf("volume %s: %w", v.Source, err)
 		}
 		s.volumes[id] = append(s.volumes[id], v.Name)
 	}
 	return &agent.Root{Tag: agent.TagRoots, Path: id}, nil
+}
+
+func (s *Sandbox) addVolume(bundleDir string, v bundle.Volume) error {
+	if !v.File {
+		return s.cell.AddVolume(v.Name, v.Source, v.ReadOnly)
+	}
+	dir, err := shareFile(bundleDir, v)
+	if err != nil {
+		return err
+	}
+	return s.cell.AddFile(v.Name, dir, v.ReadOnly)
 }
 
 // Remove takes away what Add has added, also an Add that failed, so that it can

@@ -92,6 +92,7 @@ type FS struct {
 type share struct {
 	name     string
 	readOnly bool
+	fixed    bool
 	keep     bool
 	root     *inode
 }
@@ -102,6 +103,9 @@ type Share struct {
 	Dir string
 	// ReadOnly refuses every change with EROFS.
 	ReadOnly bool
+	// Fixed refuses changes of Dir itself with EROFS: its files can be written,
+	// but none made, removed or renamed. For directories without others in them.
+	Fixed bool
 	// Keep keeps what has been read open while the client knows it, so that
 	// the host may put other files in the place of these. For few files.
 	Keep bool
@@ -170,7 +174,7 @@ func (fs *FS) open(name string, s Share) (*share, error) {
 	if err != nil {
 		return nil, fmt.Errorf("shared directory %s: %w", s.Dir, err)
 	}
-	sh := &share{name: name, readOnly: s.ReadOnly, keep: s.Keep}
+	sh := &share{name: name, readOnly: s.ReadOnly, fixed: s.Fixed, keep: s.Keep}
 	var st unix.Statx_t
 	if err := statFD(fd, &st); err != nil {
 		unix.Close(fd)

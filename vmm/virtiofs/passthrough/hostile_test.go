@@ -232,6 +232,48 @@ func TestReadOnlyShareKeepsModes(t *testing.T) {
 	fs.Release(nil, &fuse.ReleaseIn{Fh: out.Fh})
 }
 
+// The directory of a fixed share stays as it is: it is on whatever file system the
+// host happens to have it on.
+func TestFixedShare(t *testing.T) {
+	base := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(base, "f"), []byte("x"), 0o644))
+	fs, err := passthrough.New(passthrough.Share{Dir: base, Fixed: true}, passthrough.Options{})
+	must(t, err)
+	defer fs.Close()
+	c := client{t, fs}
+	f := c.mustLookup(1, "f")
+	root, file := fuse.InHeader{NodeId: 1}, fuse.InHeader{NodeId: f}
+	var e fuse.EntryOut
+	var co fuse.CreateOut
+	var a fuse.AttrOut
+	for op, st := range map[string]fuse.Status{
+		"mkdir":   fs.Mkdir(nil, &fuse.MkdirIn{InHeader: root}, "n", &e),
+		"mknod":   fs.Mknod(nil, &fuse.MknodIn{InHeader: root, Mode: unix.S_IFREG}, "n", &e),
+		"symlink": fs.Symlink(nil, &root, "x", "n", &e),
+		"link":    fs.Link(nil, &fuse.LinkIn{InHeader: root, Oldnodeid: f}, "n", &e),
+		"unlink":  fs.Unlink(nil, &root, "f"),
+		"rename":  fs.Rename(nil, &fuse.RenameIn{InHeader: root, Newdir: 1}, "f", "n"),
+		"create":  fs.Create(nil, &fuse.CreateIn{InHeader: root, Flags: unix.O_RDWR}, "n", &co),
+		"open":    fs.Create(nil, &fuse.CreateIn{InHeader: root, Flags: unix.O_RDWR}, "f", &co),
+		"tmpfile": fs.Tmpfile(nil, &fuse.CreateIn{InHeader: root, Flags: unix.O_RDWR}, &co),
+		"setattr": fs.SetAttr(nil, &fuse.SetAttrIn{SetAttrInCommon: fuse.SetAttrInCommon{InHeader: root, Valid: fuse.FATTR_MODE}}, &a),
+		"xattr":   fs.SetXAttr(nil, &fuse.SetXAttrIn{InHeader: root}, "user.x", nil),
+	} {
+		if st != fuse.EROFS {
+			t.Errorf("%s: %v, want EROFS", op, st)
+		}
+	}
+	if n, st := fs.Writev(nil, &fuse.WriteIn{InHeader: file, Size: 1}, [][]byte{{'y'}}); n != 1 || st != fuse.OK {
+		t.Errorf("write to the file: %d, %v", n, st)
+	}
+	if st := fs.SetAttr(nil, &fuse.SetAttrIn{SetAttrInCommon: fuse.SetAttrInCommon{InHeader: file, Valid: fuse.FATTR_MODE, Mode: 0o600}}, &a); st != fuse.OK {
+		t.Errorf("mode of the file: %v", st)
+	}
+	if names, err := os.ReadDir(base); err != nil || len(names) != 1 {
+		t.Errorf("%v, %v", names, err)
+	}
+}
+
 // The locks of a share end with it: nobody closes its files any more.
 func TestRemovedShareUnlocks(t *testing.T) {
 	base := t.TempDir()

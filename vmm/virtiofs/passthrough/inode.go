@@ -121,7 +121,7 @@ func (fs *FS) real(id uint64) (*inode, error) {
 // writable finds a node that is a file of the host and may be changed.
 func (fs *FS) writable(id uint64) (*inode, error) {
 	n, err := fs.node(id)
-	if err == nil && (n.share == nil || n.share.readOnly) {
+	if err == nil && (n.share == nil || n.share.readOnly || n.share.fixed && n.isRoot) {
 		err = unix.EROFS
 	}
 	return n, err
