@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net"
 	"sync/atomic"
+	"time"
 )
 
 // errUnasked ends the connection with an agent that does not keep to the protocol.
@@ -15,10 +16,13 @@ var errUnasked = errors.New("the agent has answered what it was not asked")
 // agentConn is the host's end of the connection with the agent, on which every
 // message of the host is a call and every message of the agent the answer to one.
 // ttrpc writes a line into the host's log for each message that is not, and the
-// guest can send any number of them: the first ends the connection. One goroutine
-// may read while another writes.
+// guest can send any number of them: the first ends the connection. So does a guest
+// that does not take calls: ttrpc would wait for it with a lock held that the next
+// call needs, whatever its context says. One goroutine may read while another writes.
 type agentConn struct {
 	net.Conn
+	patience time.Duration // with a guest that takes nothing
+
 	asked    atomic.Uint64
 	out, in  frames
 	answered uint64
@@ -27,7 +31,15 @@ type agentConn struct {
 // Write implements net.Conn.
 func (c *agentConn) Write(b []byte) (int, error) {
 	c.asked.Add(c.out.count(b)) // before the agent can know
-	return c.Conn.Write(b)
+	if err := c.SetWriteDeadline(time.Now().Add(c.patience)); err != nil {
+		return 0, err
+	}
+	n, err := c.Conn.Write(b)
+	if err != nil {
+		// Part of a call may be on its way: no other can follow.
+		return n, errors.Join(err, c.Conn.Close())
+	}
+	return n, c.SetWriteDeadline(time.Time{})
 }
 
 // Read implements net.Conn.

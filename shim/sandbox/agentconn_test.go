@@ -65,7 +65,7 @@ func TestAgentConnCarriesCalls(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client := ttrpc.NewClient(&agentConn{Conn: host})
+	client := ttrpc.NewClient(&agentConn{Conn: host, patience: 10 * time.Second})
 	for range 3 {
 		if r, err := agent.NewAgentClient(client).Hello(t.Context(), &agent.HelloRequest{}); err != nil || r.Kernel != "6.12" {
 			t.Errorf("%v, %v", r, err)
@@ -76,11 +76,24 @@ func TestAgentConnCarriesCalls(t *testing.T) {
 	<-done
 }
 
+// TestAgentTakesNothing: who calls an agent that does not read is not kept waiting.
+func TestAgentTakesNothing(t *testing.T) {
+	host, guest := net.Pipe()
+	defer guest.Close()
+	client := ttrpc.NewClient(&agentConn{Conn: host, patience: 20 * time.Millisecond})
+	defer client.Close()
+	for range 2 {
+		if r, err := agent.NewAgentClient(client).Hello(t.Context(), &agent.HelloRequest{}); err == nil {
+			t.Errorf("an answer: %v", r)
+		}
+	}
+}
+
 // TestAgentAnswersTooMuch: an agent that sends what answers nothing is cut off.
 func TestAgentAnswersTooMuch(t *testing.T) {
 	for _, asked := range []int{0, 3} {
 		host, guest := net.Pipe()
-		c := &agentConn{Conn: host}
+		c := &agentConn{Conn: host, patience: 10 * time.Second}
 		go func() {
 			for range asked {
 				_, _ = io.ReadFull(guest, frame(5))

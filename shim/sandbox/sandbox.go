@@ -30,6 +30,10 @@ import (
 // bootTimeout bounds the time until the agent has connected.
 const bootTimeout = time.Minute
 
+// takeTimeout is how long the guest may take nothing of a call, of which the device
+// holds 256 KiB.
+const takeTimeout = 10 * time.Second
+
 // endTimeout bounds the time from the end of a cell's connections to its own.
 const endTimeout = 2 * time.Second
 
@@ -85,7 +89,7 @@ func Start(ctx context.Context, c config.Cell) (_ *Sandbox, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("cell %s: its agent did not connect: %w", c.Name, s.cause(err))
 	}
-	s.agent = agent.NewAgentClient(ttrpc.NewClient(&agentConn{Conn: conn}))
+	s.agent = agent.NewAgentClient(ttrpc.NewClient(&agentConn{Conn: conn, patience: takeTimeout}))
 	// A container without a name of its own has the host's, as a new UTS namespace
 	// on the host would.
 	hostname, err := os.Hostname()
