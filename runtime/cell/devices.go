@@ -5,6 +5,7 @@ package cell
 import (
 	"context"
 	"errors"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -29,6 +30,9 @@ const (
 	// volumeTimeout is how long the guest relies on names and attributes of
 	// files that others can change.
 	volumeTimeout = time.Second
+	// fileMemory is what a guest's kernel needs at least for each file that it knows,
+	// in bytes: what a file server remembers is bounded by the guest's memory.
+	fileMemory = 512
 	// maxNICs bounds the network interfaces of a cell with an agent.
 	maxNICs = 8
 )
@@ -75,11 +79,12 @@ func newDevices(spec config.Cell, stdio IO) (*devices, error) {
 		}
 	}
 	var err error
+	maxNodes := int(min(spec.Memory/fileMemory, math.MaxInt32))
 	switch {
 	case spec.Agent:
 		d.spare = maxNICs
-		d.roots = passthrough.NewShares(passthrough.Options{Exclusive: true})
-		d.volumes = passthrough.NewShares(passthrough.Options{Timeout: volumeTimeout})
+		d.roots = passthrough.NewShares(passthrough.Options{Exclusive: true, MaxNodes: maxNodes})
+		d.volumes = passthrough.NewShares(passthrough.Options{Timeout: volumeTimeout, MaxNodes: maxNodes})
 		var share passthrough.Share
 		if share, err = programs(); err == nil {
 			err = d.roots.AddShare(agent.Programs, share)
@@ -89,7 +94,7 @@ func newDevices(spec config.Cell, stdio IO) (*devices, error) {
 		var fs *passthrough.FS
 		fs, err = passthrough.New(
 			passthrough.Share{Dir: spec.Rootfs, ReadOnly: spec.ReadOnly},
-			passthrough.Options{Exclusive: true},
+			passthrough.Options{Exclusive: true, MaxNodes: maxNodes},
 		)
 		if err == nil {
 			err = d.addFS(rootTag, fs)

@@ -209,11 +209,16 @@ func (fs *FS) adoptTmpfile(parent *inode, dir, fd int, in *fuse.CreateIn, out *f
 		return nil, err
 	}
 	fs.tree.RLock()
-	n := fs.intern(parent, "", &st)
-	fs.mu.Lock()
-	n.parent, n.name = nil, ""
-	fs.mu.Unlock()
+	n, err := fs.intern(parent, "", &st)
+	if err == nil {
+		fs.mu.Lock()
+		n.parent, n.name = nil, ""
+		fs.mu.Unlock()
+	}
 	fs.tree.RUnlock()
+	if err != nil {
+		return nil, err
+	}
 	if !fs.descs.pin(n) {
 		fs.Forget(n.id, 1)
 		return nil, unix.ENFILE

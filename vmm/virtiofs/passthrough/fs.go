@@ -54,6 +54,9 @@ type Options struct {
 	// number again may be used by files that are open or have lost their
 	// name. 0 is a quarter of the process's limit.
 	MaxDescriptors int
+	// MaxNodes bounds the files that the client knows; more are ENFILE. 0 is no
+	// limit. Each takes some 300 bytes here.
+	MaxNodes int
 }
 
 // exclusiveTimeout is as good as for ever.

@@ -371,6 +371,51 @@ func TestShares(t *testing.T) {
 	}
 }
 
+// A client that forgets nothing learns of no more files than it may.
+func TestNodesAreBounded(t *testing.T) {
+	base := t.TempDir()
+	name := func(i int) string { return string(rune('a' + i)) }
+	for i := range 20 {
+		must(t, os.WriteFile(filepath.Join(base, name(i)), nil, 0o644))
+	}
+	for _, exclusive := range []bool{true, false} {
+		fs, err := passthrough.New(passthrough.Share{Dir: base}, passthrough.Options{Exclusive: exclusive, MaxNodes: 10})
+		must(t, err)
+		c := client{t, fs}
+		first := c.mustLookup(1, name(0))
+		known := 1
+		for i := 1; i < 20; i++ {
+			if _, st := c.lookup(1, name(i)); st == fuse.OK {
+				known++
+			} else if st != fuse.Status(unix.ENFILE) {
+				t.Errorf("%s: %v", name(i), st)
+			}
+		}
+		if known != 9 { // and the root
+			t.Errorf("%d files are known", known)
+		}
+		var e fuse.EntryOut
+		in := fuse.MknodIn{InHeader: fuse.InHeader{NodeId: 1}, Mode: unix.S_IFREG}
+		if st := fs.Mknod(nil, &in, "new", &e); st != fuse.Status(unix.ENFILE) {
+			t.Errorf("a new file: %v", st)
+		}
+		if st := fs.Mkdir(nil, &fuse.MkdirIn{InHeader: fuse.InHeader{NodeId: 1}}, "new", &e); st != fuse.Status(unix.ENFILE) {
+			t.Errorf("a new folder: %v", st)
+		}
+		if _, err := os.Lstat(filepath.Join(base, "new")); !os.IsNotExist(err) {
+			t.Errorf("it was made: %v", err)
+		}
+		list := fuse.NewDirEntryList(make([]byte, 64<<10), 0)
+		if st := fs.ReadDirPlus(nil, &fuse.ReadIn{InHeader: fuse.InHeader{NodeId: 1}, Size: 64 << 10}, list); st != fuse.OK {
+			t.Errorf("the folder cannot be listed: %v", st)
+		}
+		c.mustLookup(1, name(0)) // what is known stays
+		fs.Forget(first, 1<<40)
+		c.mustLookup(1, name(19))
+		must(t, fs.Close())
+	}
+}
+
 // Nothing is left open behind a server.
 func TestDescriptorsAreClosed(t *testing.T) {
 	count := func() int {

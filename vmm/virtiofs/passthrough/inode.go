@@ -128,8 +128,9 @@ func (fs *FS) writable(id uint64) (*inode, error) {
 }
 
 // intern finds or makes the node of a file just seen as name in parent, and
-// counts a lookup by the client. The caller holds tree.
-func (fs *FS) intern(parent *inode, name string, st *unix.Statx_t) *inode {
+// counts a lookup by the client; it fails when the client knows too many files.
+// The caller holds tree.
+func (fs *FS) intern(parent *inode, name string, st *unix.Statx_t) (*inode, error) {
 	k := keyOf(parent.share, st)
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
@@ -140,9 +141,13 @@ func (fs *FS) intern(parent *inode, name string, st *unix.Statx_t) *inode {
 		n = nil
 	}
 	if n == nil {
-		if root := parent.share.root; root.key == k {
+		root := parent.share.root
+		switch {
+		case root.key == k:
 			n = root
-		} else {
+		case fs.fullLocked():
+			return nil, unix.ENFILE
+		default:
 			n = &inode{
 				share: parent.share, key: k, kind: uint32(st.Mode) & unix.S_IFMT,
 				pinned: parent.share.keep,
@@ -154,8 +159,17 @@ func (fs *FS) intern(parent *inode, name string, st *unix.Statx_t) *inode {
 		n.parent, n.name = parent, name
 	}
 	n.lookups++
-	return n
+	return n, nil
 }
+
+// full says whether the client knows as many files as it may: it makes no more then.
+func (fs *FS) full() bool {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	return fs.fullLocked()
+}
+
+func (fs *FS) fullLocked() bool { return fs.opts.MaxNodes > 0 && len(fs.byID) >= fs.opts.MaxNodes }
 
 func (fs *FS) addLocked(n *inode) {
 	n.id = fs.nextID

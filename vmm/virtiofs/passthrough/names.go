@@ -29,8 +29,7 @@ func (fs *FS) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fuse
 	var st unix.Statx_t
 	switch err := statName(dir.fd, name, &st); err {
 	case nil:
-		fs.entry(fs.intern(parent, name, &st), &st, out)
-		return fuse.OK
+		return fs.found(parent, name, &st, out)
 	case unix.ENOENT:
 		if !fs.opts.Exclusive {
 			return fuse.ENOENT
@@ -42,6 +41,16 @@ func (fs *FS) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fuse
 	default:
 		return status(err)
 	}
+}
+
+// found tells the client about a file just seen. The caller holds tree.
+func (fs *FS) found(parent *inode, name string, st *unix.Statx_t, out *fuse.EntryOut) fuse.Status {
+	n, err := fs.intern(parent, name, st)
+	if err != nil {
+		return status(err)
+	}
+	fs.entry(n, st, out)
+	return fuse.OK
 }
 
 // lookupShare looks for a share by name.
@@ -201,6 +210,9 @@ func (fs *FS) make(h *fuse.InHeader, name string, mode, umask uint32, out *fuse.
 		return status(err)
 	}
 	defer dir.put()
+	if fs.full() {
+		return fuse.Status(unix.ENFILE)
+	}
 	mode = masked(dir.fd, mode, umask)
 	if err := do(dir.fd, mode); err != nil {
 		return status(err)
@@ -209,8 +221,7 @@ func (fs *FS) make(h *fuse.InHeader, name string, mode, umask uint32, out *fuse.
 	if err := fs.created(dir.fd, name, &h.Caller, mode, &st); err != nil {
 		return status(err)
 	}
-	fs.entry(fs.intern(parent, name, &st), &st, out)
-	return fuse.OK
+	return fs.found(parent, name, &st, out)
 }
 
 // create makes or opens a regular file and returns its node, with a lookup
@@ -224,6 +235,9 @@ func (fs *FS) create(h *fuse.InHeader, name string, mode, umask uint32, a *fuse.
 	}
 	defer dir.put()
 	mode = masked(dir.fd, mode, umask)
+	if fs.full() {
+		return nil, nil, unix.ENFILE
+	}
 	// O_EXCL first, to know whether the file is new and ours to give away.
 	fd, err := openBelow(dir.fd, name, flags|unix.O_CREAT|unix.O_EXCL, mode&07777)
 	fresh := err == nil
@@ -243,7 +257,11 @@ func (fs *FS) create(h *fuse.InHeader, name string, mode, umask uint32, a *fuse.
 		unix.Close(fd)
 		return nil, nil, err
 	}
-	n := fs.intern(parent, name, &st)
+	n, err := fs.intern(parent, name, &st)
+	if err != nil {
+		unix.Close(fd)
+		return nil, nil, err
+	}
 	fs.attr(&st, a)
 	if !fs.opts.Exclusive {
 		return n, newDesc(fd), nil
@@ -312,8 +330,7 @@ func (fs *FS) Link(_ <-chan struct{}, in *fuse.LinkIn, name string, out *fuse.En
 	if err := statName(dir.fd, name, &st); err != nil {
 		return status(err)
 	}
-	fs.entry(fs.intern(parent, name, &st), &st, out)
-	return fuse.OK
+	return fs.found(parent, name, &st, out)
 }
 
 // Unlink implements fuse.RawFileSystem.

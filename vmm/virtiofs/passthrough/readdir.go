@@ -56,10 +56,9 @@ func (fs *FS) ReadDirPlus(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntry
 			var st unix.Statx_t
 			fs.tree.RLock()
 			defer fs.tree.RUnlock()
-			if statName(dirfd, e.Name, &st) != nil {
+			if statName(dirfd, e.Name, &st) != nil || fs.found(parent, e.Name, &st, &answer) != fuse.OK {
 				return true // it went; the client skips entries without a node
 			}
-			fs.entry(fs.intern(parent, e.Name, &st), &st, &answer)
 		}
 		*slot = answer
 		return true
