@@ -47,6 +47,7 @@ struct text_view {
 	bool plain;			/* without rewritten sites */
 	bool condemned;
 	bool stepped;			/* never mapped, see text_trap.c */
+	bool held;			/* so, because of who else may write it */
 	bool tail_stepped;
 };
 

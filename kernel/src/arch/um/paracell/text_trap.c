@@ -24,6 +24,7 @@
 #include "text.h"
 #include "text_scan.h"
 #include "text_trap.h"
+#include "text_view.h"
 
 #define MAX_INSN 15
 
@@ -259,8 +260,14 @@ void text_step_page(struct uml_pt_regs *r, unsigned long address)
 	struct text_map *m = map_at(current->mm, address);
 	u32 prot;
 
-	if (m && !text_map_page(m, &prot))
-		run_one(r);
+	if (!m || text_map_page(m, &prot))
+		return;
+	if (m->view->held && !text_held(pfn_to_page(m->view->pfn))) {
+		/* Nobody holds it any more: the next fault makes another view. */
+		text_written(m->view->pfn);
+		return;
+	}
+	run_one(r);
 }
 
 /* Put the instruction's own bytes into a copy of a page; false: not possible now. */

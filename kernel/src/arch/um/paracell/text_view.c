@@ -126,6 +126,40 @@ void flush_dcache_page(struct page *page)
 }
 EXPORT_SYMBOL(flush_dcache_page);
 
+/*
+ * Every page that get_user_pages() finds comes by here. What can be written
+ * through the mapping may be pinned for that, for as long as its new holder
+ * wants: direct I/O until it is done, a buffer of io_uring until it is
+ * unregistered. Whether it is pinned shows in its reference count, but that is
+ * raised by other things, too, as by many mappings of one page of a library; so
+ * only frames are looked at that have been here.
+ */
+void flush_anon_page(struct vm_area_struct *vma, struct page *page,
+		     unsigned long addr)
+{
+	pte_t *pte = virt_to_pte(vma->vm_mm, addr);
+
+	if (pte && pte_present(*pte) && pte_write(*pte))
+		set_bit(PG_arch_2, &page->flags);
+}
+EXPORT_SYMBOL(flush_anon_page);
+
+bool text_held(struct page *frame)
+{
+	struct folio *folio = page_folio(frame);
+
+	/* The kernel's own image: the vDSO. */
+	if (folio_test_reserved(folio))
+		return false;
+	/* Memory of the kernel that users may map: rings, for example. */
+	if (!folio_test_anon(folio) && !folio->mapping)
+		return true;
+	if (!test_bit(PG_arch_2, &frame->flags) || !folio_maybe_dma_pinned(folio))
+		return false;
+	return folio_test_large(folio) ||
+	       folio_ref_count(folio) - folio_mapcount(folio) >= GUP_PIN_COUNTING_BIAS;
+}
+
 static void free_view(struct text_view *view)
 {
 	if (view->page) {
@@ -292,7 +326,10 @@ struct text_view *text_view_make(unsigned long pfn, struct page *page, bool plai
 		view->index = page_to_pgoff(frame);
 	}
 	copy_page(page_address(page), page_address(frame));
-	if (text_make_harmless(view, page_address(page)))
+	view->held = text_held(frame);
+	if (view->held)
+		view->stepped = true;
+	else if (text_make_harmless(view, page_address(page)))
 		goto fail_file;
 	if (view->file && !view->stepped)
 		fill(view, page_address(page));

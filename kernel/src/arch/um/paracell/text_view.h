@@ -28,6 +28,12 @@ bool text_view_make_tail(struct text_view *view, const u8 *after);
 void text_view_unused(struct text_view *view);
 void text_view_used(struct text_view *view);
 
+/*
+ * Whether the kernel or a device may write the frame at any time without saying
+ * so: then what executes is looked up for every instruction.
+ */
+bool text_held(struct page *frame);
+
 /* No view of the frame may be mapped again. Any context. */
 void text_condemn(unsigned long pfn);
 

@@ -15,6 +15,14 @@ struct page;
 extern void flush_dcache_page(struct page *page);
 #define flush_dcache_page flush_dcache_page
 #define ARCH_IMPLEMENTS_FLUSH_DCACHE_PAGE 1
+
+/* Somebody gets hold of a page of a user, perhaps to write it later. */
+struct vm_area_struct;
+extern void flush_anon_page(struct vm_area_struct *vma, struct page *page,
+			    unsigned long addr);
+#define flush_anon_page flush_anon_page
+#define ARCH_HAS_FLUSH_ANON_PAGE
+
 #define flush_icache_user_page(vma, page, addr, len) flush_dcache_page(page)
 
 #include <asm-generic/cacheflush.h>
