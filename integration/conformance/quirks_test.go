@@ -58,3 +58,12 @@ func TestQuirksInCell(t *testing.T) {
 		})
 	}
 }
+
+// TestManyProcessesInCell runs many more processes than the host gives the cell.
+func TestManyProcessesInCell(t *testing.T) {
+	list := quirks(t)
+	i := slices.IndexFunc(list, func(p string) bool { return filepath.Base(p) == "many_processes" })
+	if out, status := guestprog.Cell(t, patience(), list[i], []string{"--host-processes", "32"}); status != 0 {
+		t.Errorf("status %d: %s", status, out)
+	}
+}

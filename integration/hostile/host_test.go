@@ -145,16 +145,8 @@ func compare(t *testing.T, dir string, before map[string]string) {
 // left finds processes of hostile cells that have outlived them.
 func left(t *testing.T) {
 	t.Helper()
-	var found []string
 	for end := time.Now().Add(10 * time.Second); ; {
-		found = nil
-		files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
-		for _, f := range files {
-			b, _ := os.ReadFile(f)
-			if strings.HasPrefix(string(b), "paracell:hostile-") {
-				found = append(found, f)
-			}
-		}
+		found := cellProcesses("hostile-")
 		if found == nil {
 			break
 		}

@@ -102,6 +102,7 @@ func Create(ctx context.Context, spec config.Cell, stdio IO) (_ *Cell, err error
 		Name:      spec.Name,
 		MemSize:   spec.Memory,
 		Vcpus:     spec.Vcpus,
+		MaxSpaces: spec.Processes(),
 		Isolation: choice.Isolation,
 		Kernel:    kernel,
 		Initrd:    root,
@@ -115,6 +116,9 @@ func Create(ctx context.Context, spec config.Cell, stdio IO) (_ *Cell, err error
 			}
 		},
 	})
+	if errors.Is(err, platform.ErrBuild) {
+		return nil, fmt.Errorf("guest kernel %s: %w", kernelPath, err)
+	}
 	if err != nil {
 		return nil, err
 	}

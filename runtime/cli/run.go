@@ -59,6 +59,8 @@ Flags:
   --cold-cache        an idle cell gives page cache back; needs a pager
   --pager-limit SIZE  host memory that the pager keeps to    (all of the cell's)
   --pager-verify      the guest checks every frame that the pager says is zero
+  --host-processes N  processes of the host that address spaces of the cell may
+                      take, 16 to 8191         (one for each 512K of its memory)
   -i, --interactive   the command reads the standard input of paracell
   -t, --tty           the command runs on a terminal: the one of paracell
   --env KEY=VALUE     add to the command's environment; may be repeated
@@ -114,6 +116,7 @@ func parseRun(args []string) (config.Cell, error) {
 	fs.StringVar(&c.Platform, "platform", c.Platform, "")
 	fs.StringVar(&c.Isolation, "isolation", c.Isolation, "")
 	fs.StringVar(&c.Pager, "pager", c.Pager, "")
+	fs.IntVar(&c.HostProcesses, "host-processes", 0, "")
 	fs.BoolVar(&c.ColdCache, "cold-cache", false, "")
 	fs.Var((*sizeFlag)(&c.PagerLimit), "pager-limit", "")
 	fs.BoolVar(&c.PagerVerify, "pager-verify", false, "")

@@ -55,6 +55,9 @@ type Cell struct {
 	PagerVerify bool
 	// Rewriting turns system-call instructions into jumps to the gate.
 	Rewriting bool
+	// HostProcesses bounds the processes of the host that the cell's address
+	// spaces take: see Processes. 0 is the default for its memory.
+	HostProcesses int
 
 	// Rootfs is a directory that becomes the root file system, or Initramfs
 	// an archive that brings its own /init. Exactly one of them is set.
@@ -93,6 +96,9 @@ func Default() Cell {
 
 // Validate says what is missing or contradictory.
 func (c *Cell) Validate() error {
+	if err := checkProcesses(c.HostProcesses); err != nil {
+		return fmt.Errorf("--host-processes: %w", err)
+	}
 	if c.Agent {
 		return c.validateAgent()
 	}

@@ -25,6 +25,7 @@ type Settings struct {
 	Pager          string
 	ColdCache      bool
 	Rewriting      bool
+	HostProcesses  int
 	// Annotations are the keys that annotations may set.
 	Annotations []string
 
@@ -157,6 +158,7 @@ var keys = []Key{
 		func(s *Settings) *bool { return &s.ColdCache }),
 	boolean("rewriting", "system-call instructions of programs become jumps to the gate", HonourDefault,
 		func(s *Settings) *bool { return &s.Rewriting }),
+	processesKey,
 	{
 		Name: "annotations", Kind: KindList, Values: "keys of this table",
 		Help: "keys that annotations may set", Annotation: HonourNever,

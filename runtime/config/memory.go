@@ -39,6 +39,7 @@ func (s *Settings) Cell(name string, limit uint64) (Cell, error) {
 	c.Platform, c.Isolation, c.Vcpus = s.Platform, s.Isolation, s.Vcpus
 	c.Kernel, c.KernelArgs, c.Verbose = s.Kernel, s.KernelArgs, s.Debug
 	c.Pager, c.ColdCache, c.Rewriting = s.Pager, s.ColdCache, s.Rewriting
+	c.HostProcesses = s.HostProcesses
 	var err error
 	if c.Memory, err = s.cellMemory(limit); err != nil {
 		return c, err

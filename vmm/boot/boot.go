@@ -57,7 +57,11 @@ func load(cfg *platform.Config, isolation uint32, image *Image) (_ *memory.Memor
 		return nil, nil, err
 	}
 	b := &control.Boot
-	b.Version = abi.Version
+	b.Version, b.Identity = abi.Version, abi.Identity
+	b.MaxSlots = uint32(cfg.MaxSpaces)
+	if b.MaxSlots == 0 {
+		b.MaxSlots = abi.MaxSlots - 1
+	}
 	b.Isolation = isolation
 	b.NumVcpus = uint32(cfg.Vcpus)
 	b.MemSize = cfg.MemSize

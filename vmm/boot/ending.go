@@ -69,7 +69,7 @@ func (e Ending) Exit(own func(Ending) string) platform.Exit {
 	case abi.ReasonMonitor:
 		msg = fmt.Sprintf("monitor found its own state broken (line %d)", e.Detail)
 	case abi.ReasonABI:
-		msg = fmt.Sprintf("guest kernel and monitor do not have the same ABI version (%d here): use those of one build", abi.Version)
+		msg = fmt.Sprintf("guest kernel and monitor do not have the same definitions (%016x here): use those of one build", abi.Identity)
 	case abi.ReasonHostCall:
 		msg = "host call failed"
 		if errno := syscall.Errno(abs(e.Detail)); errno != 0 && errno < 4096 {

@@ -40,6 +40,9 @@ func loadKernel(m *memory.Memory, image io.ReaderAt, rest *Image) (kernelLayout,
 	if f.Class != elf.ELFCLASS64 || f.Machine != elf.EM_X86_64 || f.Type != elf.ET_EXEC {
 		return k, fmt.Errorf("%w: %v %v %v; an x86-64 executable is needed", errKernel, f.Class, f.Machine, f.Type)
 	}
+	if err := checkIdentity(f); err != nil {
+		return k, err
+	}
 	for _, p := range f.Progs {
 		if p.Type != elf.PT_LOAD || p.Memsz == 0 {
 			continue

@@ -7,6 +7,7 @@ import (
 	"debug/elf"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"strings"
@@ -23,14 +24,17 @@ type testELF struct {
 	header elf.Header64
 	progs  []elf.Prog64
 	data   []byte // behind the program headers
+	note   []byte
 }
 
-const dataOff = 0x1000
+const noteOff, dataOff = 0x800, 0x1000
 
 func (e *testELF) bytes() []byte {
 	var b bytes.Buffer
 	binary.Write(&b, binary.LittleEndian, &e.header)
 	binary.Write(&b, binary.LittleEndian, e.progs)
+	b.Write(make([]byte, noteOff-b.Len()))
+	b.Write(e.note)
 	b.Write(make([]byte, dataOff-b.Len()))
 	b.Write(e.data)
 	return b.Bytes()
@@ -51,6 +55,7 @@ func testKernel(bend func(*testELF)) io.ReaderAt {
 			load(elf.PF_R|elf.PF_W, kernelVA+0x3000, 0x1810, 0x20, 0x5000),
 		},
 		data: bytes.Repeat([]byte{0xaa}, 0x1830),
+		note: abi.Note(abi.Identity),
 	}
 	e.header = elf.Header64{
 		Type: uint16(elf.ET_EXEC), Machine: uint16(elf.EM_X86_64), Version: 1, Entry: kernelVA + 0x100,
@@ -60,6 +65,7 @@ func testKernel(bend func(*testELF)) io.ReaderAt {
 	if bend != nil {
 		bend(e)
 	}
+	e.progs = append(e.progs, elf.Prog64{Type: uint32(elf.PT_NOTE), Off: noteOff, Filesz: uint64(len(e.note))})
 	e.header.Phnum = uint16(len(e.progs))
 	return bytes.NewReader(e.bytes())
 }
@@ -113,6 +119,30 @@ func TestLoadKernelRefuses(t *testing.T) {
 	}
 	if _, err := loadKernel(newTestMemory(t, 32<<20), strings.NewReader("#!/bin/sh\n"), &Image{}); !errors.Is(err, errKernel) {
 		t.Errorf("script: %v", err)
+	}
+}
+
+// TestOtherBuild: a kernel of another build is refused before anything else of
+// it is looked at, and the error names both.
+func TestOtherBuild(t *testing.T) {
+	ours := fmt.Sprintf("%016x", abi.Identity)
+	for name, c := range map[string]struct {
+		note []byte
+		want string
+	}{
+		"other":     {abi.Note(0x1234), "the kernel 0000000000001234"},
+		"without":   {nil, "does not say"},
+		"cut off":   {abi.Note(abi.Identity)[:28], "does not say"},
+		"of others": {bytes.Replace(abi.Note(abi.Identity), []byte("ParaCell"), []byte("ParaXell"), 1), "does not say"},
+	} {
+		_, err := loadKernel(newTestMemory(t, 32<<20), testKernel(func(e *testELF) { e.note, e.progs = c.note, nil }), &Image{})
+		if !errors.Is(err, platform.ErrBuild) || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), ours) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	behind := append([]byte("\x04\x00\x00\x00\x04\x00\x00\x00\x01\x00\x00\x00GNU\x00abcd"), abi.Note(abi.Identity)...)
+	if _, err := loadKernel(newTestMemory(t, 32<<20), testKernel(func(e *testELF) { e.note = behind }), &Image{}); err != nil {
+		t.Errorf("behind another note: %v", err)
 	}
 }
 

@@ -139,8 +139,14 @@ func (l *Life) Stopped() {
 	l.running = false
 }
 
-// Kill notes that it is Close that ends the guest.
-func (l *Life) Kill() { l.killed.Store(true) }
+// Kill notes that it is Close that ends the guest, unless that has ended before.
+func (l *Life) Kill() {
+	select {
+	case <-l.ended:
+	default:
+		l.killed.Store(true)
+	}
+}
 
 // Ended says how the guest has ended. Called once.
 func (l *Life) Ended(x platform.Exit) {

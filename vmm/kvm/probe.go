@@ -76,7 +76,7 @@ func selfTest(isolation uint32) (detail string, err error) {
 		return "", err
 	}
 	b := &control.Boot
-	b.Version, b.MemSize = abi.Version, size
+	b.Version, b.Identity, b.MemSize, b.MaxSlots = abi.Version, abi.Identity, size, abi.MaxSlots-1
 	b.KernelTextStart, b.KernelTextEnd, b.KernelRodataEnd = abi.KernelGPA, abi.KernelGPA, abi.KernelGPA
 	g, err := newGuest(cfg.Name, b, isolation, true)
 	if err != nil {

@@ -57,6 +57,9 @@ var (
 	ErrUnsupported = errors.New("not supported on this host")
 	// ErrConfig: the configuration is not valid.
 	ErrConfig = errors.New("invalid machine configuration")
+	// ErrBuild: the kernel and this program are not of one build. The text
+	// names both and the remedy.
+	ErrBuild = errors.New("kernel and program are of different builds")
 	// ErrState: a call out of order.
 	ErrState = errors.New("machine is not in the right state")
 	// ErrEnded: the guest has ended.
@@ -150,6 +153,10 @@ type Config struct {
 	MemSize uint64
 	// Vcpus is the number of vCPUs, 1 to abi.MaxVcpus.
 	Vcpus int
+	// MaxSpaces is how many address spaces the guest may have at a time, 0 to
+	// abi.MaxSlots-1; 0 is the most that there can be. On platform process
+	// each is a process of the host.
+	MaxSpaces int
 	// Isolation: see its constants. Create returns ErrUnsupported when the
 	// host does not have it.
 	Isolation Isolation
@@ -194,6 +201,8 @@ func (c *Config) Validate() error {
 		return bad("memory of %d MiB is less than the minimum of %d MiB", c.MemSize>>20, MinMemory>>20)
 	case c.Vcpus < 1 || c.Vcpus > abi.MaxVcpus:
 		return bad("%d vCPUs; 1 to %d are possible", c.Vcpus, abi.MaxVcpus)
+	case c.MaxSpaces < 0 || c.MaxSpaces >= abi.MaxSlots:
+		return bad("%d address spaces; at most %d are possible", c.MaxSpaces, abi.MaxSlots-1)
 	case c.Devices < 0 || c.Devices > MaxDevices:
 		return bad("%d devices; at most %d are possible", c.Devices, MaxDevices)
 	case c.Kernel == nil:

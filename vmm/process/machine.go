@@ -71,6 +71,7 @@ func (m *machine) start(ctx context.Context) error {
 	h, err := launch(path, spawnArgs{
 		memory: m.Memory().File(), console: consoleW, notify: notify, filter: filter,
 		kernel: *m.kernel, memSize: m.cfg.MemSize, isolation: m.isolation, name: m.cfg.Name,
+		maxPid: pidLimit(m.Control().Boot.MaxSlots),
 	}, cancel)
 	stopCancel()
 	if err != nil {

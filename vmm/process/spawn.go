@@ -34,6 +34,7 @@ type spawnArgs struct {
 	kernel    boot.Image // fd 8, if it has a file
 	memSize   uint64
 	isolation uint32
+	maxPid    uint64 // see pidLimit
 	name      string
 }
 
@@ -85,7 +86,7 @@ func launch(path string, a spawnArgs, cancel <-chan struct{}) (*host, error) {
 		"paracell:" + a.name, strconv.FormatUint(a.memSize, 10), root,
 		strconv.FormatUint(uint64(a.isolation), 10), "0",
 	}
-	for _, n := range []uint64{a.kernel.Text.Offset, a.kernel.Text.Size, a.kernel.Rodata.Offset, a.kernel.Rodata.Size} {
+	for _, n := range []uint64{a.kernel.Text.Offset, a.kernel.Text.Size, a.kernel.Rodata.Offset, a.kernel.Rodata.Size, a.maxPid} {
 		argv = append(argv, strconv.FormatUint(n, 10))
 	}
 	attr := &os.ProcAttr{

@@ -69,7 +69,7 @@ type BootParams struct {
 	Version     uint32
 	Isolation   uint32 // IsolationNone, IsolationMPK
 	NumVcpus    uint32
-	_           uint32
+	MaxSlots    uint32 // address spaces that the cell may have at a time, at most MaxSlots-1
 	MemSize     uint64 // bytes of guest physical memory
 	KernelEntry uint64 // virtual address of the kernel's first instruction
 	KernelEnd   uint64 // GPA of the first byte after image and bss
@@ -88,7 +88,8 @@ type BootParams struct {
 	KernelRodataEnd uint64
 	RNGSeed         [64]uint8 // for the guest's random pool; the guest clears it
 	Cmdline         [CmdlineSize]uint8
-	_               [41]uint64 // room for more, to a multiple of 64 bytes
+	Identity        uint64     // Identity of who wrote this
+	_               [40]uint64 // room for more, to a multiple of 64 bytes
 }
 
 // Vcpu is the state of one vCPU. Line by line: the host's, the monitor's, the

@@ -48,12 +48,17 @@ func run() error {
 	flag.StringVar(&c.Isolation, "isolation", "none", "isolation mode")
 	dir := flag.String("dir", "", "folder that the cell may change")
 	kind := flag.String("kind", "command", "command, terminal or agent")
+	flag.IntVar(&c.HostProcesses, "host-processes", 64, "processes of the host that the cell may have for address spaces")
+	extra := flag.String("arg", "", "one more word for the kernel")
 	patience := flag.Duration("for", time.Second, "how long the cell may run")
 	flag.Parse()
 	seed := flag.Arg(0)
 	c.Name = "hostile-" + seed
 	c.Memory = 64 << 20
 	c.KernelArgs = []string{"hostile=" + seed}
+	if *extra != "" {
+		c.KernelArgs = append(c.KernelArgs, *extra)
+	}
 	c.Pager, c.ColdCache = "page", true
 	console := &console{}
 	stdio := cell.IO{Stdin: endless{}, Stdout: io.Discard, Stderr: io.Discard, Log: console}

@@ -45,6 +45,8 @@ struct queue {
 };
 enum { MAX_CHAINS = 64 };
 
+void grab(int clone); /* processes of the host; also by its own call */
+
 void devices_start(void);
 void devices_attack(void);
 /* A chain that is free, or 0. */

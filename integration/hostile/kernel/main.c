@@ -142,6 +142,8 @@ void run_tests(void)
 	rude = mode == 1 || mode == 3;
 	state = s * 0x9e3779b97f4a7c15ULL + 1;
 	rnd();
+	if (argument("grab="))
+		grab(argument("grab=") > 1);
 	trap_hook = again;
 	devices_start();
 	attack();

@@ -3,7 +3,7 @@
 #include "hostile.h"
 #include "paracell_ring.h"
 
-enum { MAX_SPACES = 24 };
+enum { MAX_SPACES = 200 };
 
 static u32 spaces[MAX_SPACES], num_spaces;
 static struct task user;
@@ -34,7 +34,7 @@ void monitor_call(void)
 			call(nr, hostile(), 0, 0, 0);
 		return;
 	case PARACELL_CALL_AS_CREATE:
-		/* Each is a process of the host; its control groups bound them. */
+		/* More than this cell may have (driver). */
 		if (num_spaces < MAX_SPACES && chance(8)) {
 			got = call(nr, hostile(), hostile(), hostile(), hostile());
 			if (got > 0)
@@ -139,8 +139,7 @@ void scribble(void)
 	if (!chance(8) && parts[part].often == 1)
 		return; /* ends the run soon */
 	put(parts[part].at + below(parts[part].len), hostile());
-	/* One process of the host each: see monitor_call. */
-	if (control->spawn_want > 16)
+	if (control->spawn_want > 16 && !chance(4))
 		control->spawn_want = (u32)below(16);
 	if (chance(500)) {
 		control->exit_reason = (u32)hostile();

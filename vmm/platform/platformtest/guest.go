@@ -131,21 +131,23 @@ func (g *Guest) Len() int { return len(g.code) }
 
 // Image is the ELF file of the guest.
 func (g *Guest) Image() io.ReaderAt {
-	const headers = 64 + 56
-	code := g.code
+	const headers = 64 + 2*56
+	code, note := g.code, abi.Note(abi.Identity)
 	var b bytes.Buffer
 	h := elf.Header64{
 		Type: uint16(elf.ET_EXEC), Machine: uint16(elf.EM_X86_64), Version: 1, Entry: TextBase,
-		Phoff: 64, Ehsize: 64, Phentsize: 56, Phnum: 1, Shentsize: 64,
+		Phoff: 64, Ehsize: 64, Phentsize: 56, Phnum: 2, Shentsize: 64,
 	}
 	copy(h.Ident[:], "\x7fELF\x02\x01\x01")
 	p := elf.Prog64{
 		Type: uint32(elf.PT_LOAD), Flags: uint32(elf.PF_R | elf.PF_X), Off: headers,
 		Vaddr: TextBase, Paddr: TextBase, Filesz: uint64(len(code)), Memsz: uint64(len(code)), Align: 1,
 	}
+	n := elf.Prog64{Type: uint32(elf.PT_NOTE), Off: headers + uint64(len(code)), Filesz: uint64(len(note))}
 	// Writes to a bytes.Buffer do not fail.
 	_ = binary.Write(&b, binary.LittleEndian, &h)
-	_ = binary.Write(&b, binary.LittleEndian, &p)
+	_ = binary.Write(&b, binary.LittleEndian, []elf.Prog64{p, n})
 	b.Write(code)
+	b.Write(note)
 	return bytes.NewReader(b.Bytes())
 }

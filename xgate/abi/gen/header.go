@@ -59,6 +59,29 @@ func load(dir, name string) (*types.Package, error) {
 
 // header returns the C header for the package in dir under the given licence.
 func header(dir string, src source, licence string) ([]byte, error) {
+	text, err := contents(dir, src)
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "/* SPDX-License-Identifier: %s */\n", licence)
+	fmt.Fprintf(&b, "/* Generated from %s by go generate ./%[1]s; do not edit. */\n", src.dir)
+	guard := "PARACELL_" + strings.ToUpper(src.name) + "_H"
+	fmt.Fprintf(&b, "#ifndef %s\n#define %[1]s\n\n", guard)
+	if src.name == identified {
+		id, err := identity(filepath.Join(dir, "../.."))
+		if err != nil {
+			return nil, err
+		}
+		fmt.Fprintf(&b, identityC, id)
+	}
+	b.Write(text)
+	fmt.Fprintf(&b, "#endif /* %s */\n", guard)
+	return b.Bytes(), nil
+}
+
+// contents is what is defined for C by the package in dir.
+func contents(dir string, src source) ([]byte, error) {
 	pkg, err := load(dir, src.name)
 	if err != nil {
 		return nil, err
@@ -66,10 +89,6 @@ func header(dir string, src source, licence string) ([]byte, error) {
 	consts, structs := definitions(pkg)
 
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "/* SPDX-License-Identifier: %s */\n", licence)
-	fmt.Fprintf(&b, "/* Generated from %s by go generate ./%[1]s; do not edit. */\n", src.dir)
-	guard := "PARACELL_" + strings.ToUpper(src.name) + "_H"
-	fmt.Fprintf(&b, "#ifndef %s\n#define %[1]s\n\n", guard)
 	prefix := strings.ToUpper(src.prefix)
 	for _, c := range consts {
 		text, err := constText(c)
@@ -91,7 +110,7 @@ func header(dir string, src source, licence string) ([]byte, error) {
 	for _, s := range structs {
 		writeAsserts(&b, src.prefix, s)
 	}
-	fmt.Fprintf(&b, "#endif /* __ASSEMBLER__ */\n\n#endif /* %s */\n", guard)
+	b.WriteString("#endif /* __ASSEMBLER__ */\n\n")
 	return b.Bytes(), nil
 }
 
@@ -101,7 +120,7 @@ func header(dir string, src source, licence string) ([]byte, error) {
 func definitions(pkg *types.Package) (consts []*types.Const, structs []*types.Named) {
 	var named []*types.Named
 	for _, name := range pkg.Scope().Names() {
-		if !token.IsExported(name) {
+		if !token.IsExported(name) || name == identityName {
 			continue
 		}
 		switch obj := pkg.Scope().Lookup(name).(type) {

@@ -59,7 +59,15 @@ func generate(dir string) error {
 				return err
 			}
 		}
-		return nil
+		if s.name != identified {
+			// Its definitions count in the identity of all.
+			return generate(filepath.Join(dir, "../../xgate", identified))
+		}
+		text, err := identityGo(dir)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(dir, identityFile), text, 0o644)
 	}
 	return fmt.Errorf("%s is the folder of no package with a header", abs)
 }

@@ -10,7 +10,7 @@ noreturn void monitor_main(void)
 	const struct paracell_boot_params *b = &control->boot;
 
 	pagetable = handoff.isolation == ISOLATION_PAGETABLE;
-	if (b->version != PARACELL_VERSION)
+	if (b->version != PARACELL_VERSION || b->identity != PARACELL_IDENTITY)
 		cell_end(PARACELL_REASON_ABI, 0, 0, 0);
 	my_vcpu->deadline = NEVER;
 	control->num_slots = 1;

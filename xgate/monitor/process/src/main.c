@@ -10,10 +10,10 @@ enum { SETUP_NO_ROOT = 1 /* leave out what needs privilege: for tests */ };
 
 struct paracell_vcpu no_vcpu;
 u64 mem_size;
-u32 isolation;
+u32 isolation, max_slots;
 int warden_pid;
 
-static u64 flags;
+static u64 flags, max_pid;
 static char root[4096];
 
 /* Pages of the kernel that are mapped from its file: offset and bytes. */
@@ -68,8 +68,8 @@ static void read_arguments(const u64 *stack)
 {
 	const char *const *argv = (const char *const *)(stack + 1);
 
-	if (stack[0] != 9)
-		fail("nine arguments are needed", HOST_EINVAL);
+	if (stack[0] != 10)
+		fail("ten arguments are needed", HOST_EINVAL);
 	mem_size = number(argv[1]);
 	if (!mem_size || mem_size % PARACELL_PAGE_SIZE || mem_size > PARACELL_PHYS_MAX_SIZE)
 		fail("memory size", HOST_EINVAL);
@@ -82,6 +82,28 @@ static void read_arguments(const u64 *stack)
 	flags = number(argv[4]);
 	text_part = (struct file_part){ number(argv[5]), number(argv[6]) };
 	rodata_part = (struct file_part){ number(argv[7]), number(argv[8]) };
+	max_pid = number(argv[9]);
+}
+
+/*
+ * limit_processes bounds the numbers of processes, and so the processes, in the
+ * cell's PID namespace, whatever runs in them. Without a writable /proc/sys
+ * there is only the limit that the warden keeps to.
+ */
+static void limit_processes(void)
+{
+	enum { WRONLY = 1 };
+	char text[24];
+	long fd;
+
+	if (!max_pid)
+		return;
+	text_number(text, max_pid, 10);
+	fd = host_syscall(__NR_open, "/proc/sys/kernel/pid_max", (long)WRONLY, 0L);
+	if (fd < 0)
+		return;
+	host_syscall(__NR_write, fd, text, (long)text_len(text));
+	host_syscall(__NR_close, fd);
 }
 
 /* enter_root makes an empty, read-only file system the only one there is. */
@@ -170,8 +192,12 @@ static void map_guest(void)
 	u64 text, text_end, ro_end;
 
 	map_one(PARACELL_CONTROL_BASE, PARACELL_CONTROL_SIZE, PROT_READ | PROT_WRITE, mem_size);
-	if (b->version != PARACELL_VERSION)
-		fail("ABI version", HOST_EINVAL);
+	if (b->version != PARACELL_VERSION || b->identity != PARACELL_IDENTITY)
+		fail("this program carries a monitor of another build: build it anew (make monitor go)", 0);
+	/* Copied: later the guest can write it. */
+	max_slots = b->max_slots;
+	if (!max_slots || max_slots >= PARACELL_MAX_SLOTS)
+		fail("number of slots", HOST_EINVAL);
 	text = b->kernel_text_start;
 	text_end = b->kernel_text_end;
 	ro_end = b->kernel_rodata_end;
@@ -292,6 +318,7 @@ noreturn void warden_main(const u64 *stack)
 	read_arguments(stack);
 	host_syscall(__NR_setsid);
 	if (!(flags & SETUP_NO_ROOT)) {
+		limit_processes();
 		enter_root();
 		drop_identity();
 	}

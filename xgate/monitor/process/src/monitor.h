@@ -71,7 +71,7 @@ noreturn void vector(struct kernel_frame *kf, long irq);
 /* main.c: what the warden was started with. */
 extern struct paracell_vcpu no_vcpu;
 extern u64 mem_size;
-extern u32 isolation;
+extern u32 isolation, max_slots;
 extern int warden_pid; /* in the cell's PID namespace */
 
 /* slot.c */

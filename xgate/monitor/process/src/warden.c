@@ -9,6 +9,7 @@
 enum { STOCK = 4 };
 
 static u32 top_slot = 1; /* all slots in use are below */
+static u32 alive;	  /* processes of slots but slot 0; not what the guest can write */
 
 void warden_poke(void)
 {
@@ -23,6 +24,8 @@ static int spawn(void)
 	u32 id;
 	long pid;
 
+	if (alive >= max_slots)
+		return HOST_EAGAIN;
 	for (id = 1; id < PARACELL_MAX_SLOTS; id++)
 		if (atomic_load(&control->slots[id].state) == PARACELL_SLOT_UNUSED)
 			break;
@@ -39,6 +42,7 @@ static int spawn(void)
 		return (int)-pid;
 	}
 	s->pid = (int)pid;
+	alive++;
 	control->num_slots++;
 	if (id >= top_slot)
 		top_slot = id + 1;
@@ -55,14 +59,33 @@ static u32 starting(void)
 	return n;
 }
 
+/* coming is true if a slot that was given up will be in stock soon. */
+static int coming(void)
+{
+	u32 id, n;
+
+	for (id = 1; id < top_slot; id++) {
+		if (atomic_load(&control->slots[id].state) != PARACELL_SLOT_VACATED)
+			continue;
+		/* It waits for the vCPU to leave it, and that may wait for us. */
+		for (n = 0; n < PARACELL_MAX_VCPUS; n++)
+			if (atomic_load(&control->vcpus[n].active_slot) == id)
+				break;
+		if (n == PARACELL_MAX_VCPUS)
+			return 1;
+	}
+	return 0;
+}
+
 static void refill(void)
 {
-	u32 have = atomic_load(&control->free_count) + starting();
+	u32 here = starting(), have = atomic_load(&control->free_count) + here;
 	int err = 0;
 
 	for (; !err && have < control->spawn_want; have++)
 		err = spawn();
-	if (err) {
+	/* Whoever waits is woken by what comes. */
+	if (err && !here && !coming()) {
 		control->spawn_error = err;
 		atomic_add(&control->spawn_seq, 1);
 		futex_wake(&control->spawn_seq, PARACELL_MAX_VCPUS);
@@ -151,6 +174,7 @@ static void reap(void)
 			continue;
 		}
 		control->slots[id].pid = 0;
+		alive -= id != 0;
 		control->num_slots--;
 		atomic_store(&control->slots[id].state, PARACELL_SLOT_UNUSED);
 	}

@@ -25,6 +25,13 @@ int handle_page_fault(unsigned long address, bool write, bool exec, bool user,
 /* The monitor has dropped all of the host's mappings of mm. */
 void paracell_tlb_dropped(struct mm_struct *mm);
 
+/*
+ * Get an address space of the monitor for an mm that has none, or part with
+ * it. 0 or an errno value; neither sleeps.
+ */
+int paracell_space_get(struct mm_struct *mm);
+void paracell_space_put(struct mm_struct *mm);
+
 /* A user fault on an entry that is present: the host has lost it. */
 void paracell_remap(struct mm_struct *mm, unsigned long address);
 

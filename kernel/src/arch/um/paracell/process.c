@@ -178,6 +178,14 @@ void __noreturn paracell_userspace(void)
 		r->syscall = -1;
 		r->gp[HOST_ORIG_AX] = -1;
 		mm = current->mm;
+		if (unlikely(!mm->context.as) && paracell_space_get(mm)) {
+			local_irq_enable();
+			pr_err_ratelimited("%s[%d]: the host gives no address space, killed\n",
+					   current->comm, task_pid_nr(current));
+			force_fatal_sig(SIGKILL);
+			continue;
+		}
+		mm->context.ran = true;
 		vcpu->as = mm->context.as;
 		paracell_tlb_sync(mm);
 		if (unlikely(text_step_task == current)) {

@@ -178,10 +178,14 @@ static struct notifier_block panic_block = {
 	.priority	= INT_MIN,	/* last: it does not return */
 };
 
+/* Whose definitions this image has: the host looks before it starts it. */
+asm(PARACELL_NOTE);
+
 void __init paracell_start(struct paracell_control *control)
 {
 	if (control != paracell_control ||
-	    control->boot.version != PARACELL_VERSION)
+	    control->boot.version != PARACELL_VERSION ||
+	    control->boot.identity != PARACELL_IDENTITY)
 		paracell_exit(1, PARACELL_REASON_ABI);
 	paracell_call(PARACELL_CALL_VECTORS, (long)paracell_vector, 0, 0, 0);
 	start_kernel();

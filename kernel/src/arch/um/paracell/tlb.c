@@ -462,20 +462,14 @@ void flush_tlb_kernel_range(unsigned long start, unsigned long end)
 
 int init_new_context(struct task_struct *task, struct mm_struct *mm)
 {
-	long as = paracell_call(PARACELL_CALL_AS_CREATE, 0, 0, 0, 0);
-
 	mm->context.nr_dirty = 0;
 	mm->context.text = NULL;
 	mm->context.as = 0;
-	if (as < 0)
-		return as;
-	mm->context.as = as;
-	return 0;
+	return paracell_space_get(mm);
 }
 
 void destroy_context(struct mm_struct *mm)
 {
 	text_destroy(mm);
-	if (mm->context.as)
-		paracell_call(PARACELL_CALL_AS_DESTROY, mm->context.as, 0, 0, 0);
+	paracell_space_put(mm);
 }

@@ -236,11 +236,14 @@ void arm_us(u64 us)
 	call(PARACELL_CALL_TIMER, rdtsc() + us * control->boot.tsc_khz / 1000, 0, 0, 0);
 }
 
+/* The host looks for it. */
+__asm__(PARACELL_NOTE);
+
 void run_tests(void);
 void kernel_main(struct paracell_control *c);
 void kernel_main(struct paracell_control *c)
 {
-	if (c != control || c->boot.version != PARACELL_VERSION)
+	if (c != control || c->boot.version != PARACELL_VERSION || c->boot.identity != PARACELL_IDENTITY)
 		call(PARACELL_CALL_EXIT, 1, PARACELL_REASON_ABI, 0, 0);
 	next_page = c->boot.kernel_end;
 	call(PARACELL_CALL_VECTORS, (u64)trap, 0, 0, 0);

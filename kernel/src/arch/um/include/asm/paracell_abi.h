@@ -3,6 +3,13 @@
 #ifndef PARACELL_ABI_H
 #define PARACELL_ABI_H
 
+/* Of these definitions and of those of the pager: see Identity in Go. */
+#define PARACELL_IDENTITY 0x7076df79717e3a5c
+#define PARACELL_NOTE \
+	".pushsection .note.paracell, \"a\", @note\n" \
+	".balign 4\n.long 9, 8, 1\n.asciz \"ParaCell\"\n.balign 4\n" \
+	".quad 0x7076df79717e3a5c\n.popsection\n"
+
 #define PARACELL_VERSION 1
 #define PARACELL_PAGE_SIZE 0x1000
 #define PARACELL_USER_MIN 0x10000
@@ -140,6 +147,7 @@
 #define PARACELL_BOOT_PARAMS_VERSION_OFFSET 0
 #define PARACELL_BOOT_PARAMS_ISOLATION_OFFSET 4
 #define PARACELL_BOOT_PARAMS_NUM_VCPUS_OFFSET 8
+#define PARACELL_BOOT_PARAMS_MAX_SLOTS_OFFSET 12
 #define PARACELL_BOOT_PARAMS_MEM_SIZE_OFFSET 16
 #define PARACELL_BOOT_PARAMS_KERNEL_ENTRY_OFFSET 24
 #define PARACELL_BOOT_PARAMS_KERNEL_END_OFFSET 32
@@ -155,6 +163,7 @@
 #define PARACELL_BOOT_PARAMS_KERNEL_RODATA_END_OFFSET 112
 #define PARACELL_BOOT_PARAMS_RNG_SEED_OFFSET 120
 #define PARACELL_BOOT_PARAMS_CMDLINE_OFFSET 184
+#define PARACELL_BOOT_PARAMS_IDENTITY_OFFSET 4280
 #define PARACELL_VCPU_SIZEOF 8448
 #define PARACELL_VCPU_PENDING_OFFSET 0
 #define PARACELL_VCPU_STATE_OFFSET 64
@@ -254,7 +263,7 @@ struct paracell_boot_params {
 	unsigned int version;
 	unsigned int isolation;
 	unsigned int num_vcpus;
-	unsigned int __pad0;
+	unsigned int max_slots;
 	unsigned long long mem_size;
 	unsigned long long kernel_entry;
 	unsigned long long kernel_end;
@@ -270,7 +279,8 @@ struct paracell_boot_params {
 	unsigned long long kernel_rodata_end;
 	unsigned char rng_seed[64];
 	unsigned char cmdline[4096];
-	unsigned long long __pad1[41];
+	unsigned long long identity;
+	unsigned long long __pad0[40];
 };
 
 struct paracell_vcpu {
@@ -386,6 +396,7 @@ _Static_assert(sizeof(struct paracell_boot_params) == PARACELL_BOOT_PARAMS_SIZEO
 _Static_assert(__builtin_offsetof(struct paracell_boot_params, version) == PARACELL_BOOT_PARAMS_VERSION_OFFSET, "offset of paracell_boot_params.version");
 _Static_assert(__builtin_offsetof(struct paracell_boot_params, isolation) == PARACELL_BOOT_PARAMS_ISOLATION_OFFSET, "offset of paracell_boot_params.isolation");
 _Static_assert(__builtin_offsetof(struct paracell_boot_params, num_vcpus) == PARACELL_BOOT_PARAMS_NUM_VCPUS_OFFSET, "offset of paracell_boot_params.num_vcpus");
+_Static_assert(__builtin_offsetof(struct paracell_boot_params, max_slots) == PARACELL_BOOT_PARAMS_MAX_SLOTS_OFFSET, "offset of paracell_boot_params.max_slots");
 _Static_assert(__builtin_offsetof(struct paracell_boot_params, mem_size) == PARACELL_BOOT_PARAMS_MEM_SIZE_OFFSET, "offset of paracell_boot_params.mem_size");
 _Static_assert(__builtin_offsetof(struct paracell_boot_params, kernel_entry) == PARACELL_BOOT_PARAMS_KERNEL_ENTRY_OFFSET, "offset of paracell_boot_params.kernel_entry");
 _Static_assert(__builtin_offsetof(struct paracell_boot_params, kernel_end) == PARACELL_BOOT_PARAMS_KERNEL_END_OFFSET, "offset of paracell_boot_params.kernel_end");
@@ -401,6 +412,7 @@ _Static_assert(__builtin_offsetof(struct paracell_boot_params, kernel_text_end) 
 _Static_assert(__builtin_offsetof(struct paracell_boot_params, kernel_rodata_end) == PARACELL_BOOT_PARAMS_KERNEL_RODATA_END_OFFSET, "offset of paracell_boot_params.kernel_rodata_end");
 _Static_assert(__builtin_offsetof(struct paracell_boot_params, rng_seed) == PARACELL_BOOT_PARAMS_RNG_SEED_OFFSET, "offset of paracell_boot_params.rng_seed");
 _Static_assert(__builtin_offsetof(struct paracell_boot_params, cmdline) == PARACELL_BOOT_PARAMS_CMDLINE_OFFSET, "offset of paracell_boot_params.cmdline");
+_Static_assert(__builtin_offsetof(struct paracell_boot_params, identity) == PARACELL_BOOT_PARAMS_IDENTITY_OFFSET, "offset of paracell_boot_params.identity");
 
 _Static_assert(sizeof(struct paracell_vcpu) == PARACELL_VCPU_SIZEOF, "size of paracell_vcpu");
 _Static_assert(__builtin_offsetof(struct paracell_vcpu, pending) == PARACELL_VCPU_PENDING_OFFSET, "offset of paracell_vcpu.pending");
