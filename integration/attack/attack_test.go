@@ -130,7 +130,7 @@ func arguments(t *testing.T, w where) []string {
 		t.Fatal(err)
 	}
 	args = append(args, symbols(t, bytes.NewReader(kernel), "kernel", "panic", "init_task", "linux_banner",
-		"commit_creds", "kernel_restart", "paracell_userspace", "memcpy")...)
+		"commit_creds", "kernel_restart", "_stext", "_etext", "paracell_userspace", "memcpy")...)
 	for _, kind := range []scan.Kind{scan.WRPKRU, scan.Syscall} {
 		found, err := scan.Image(bytes.NewReader(image), kind, nil)
 		if err != nil || len(found) == 0 {

@@ -103,9 +103,13 @@ var controls = []control{
 	{attack: "async_memory", off: off{name: "user addresses are not translated", kernel: trusting}, says: []string{"was written to a pipe"}},
 	{attack: "pkeys", off: off{name: "pkey_alloc answers", kernel: someKeys}, says: []string{"pkey_alloc"}},
 	{attack: "sigreturn", off: off{name: "faults of the exit gate", monitor: "EXIT"}, ends: true, says: []string{"fault in the monitor"}},
+	{attack: "sigreturn", off: off{name: "flags of frames are not chosen from", kernel: anyFlags}, says: []string{"forged context 1"}},
 	{attack: "trampoline", off: off{name: "low pages can be mapped", kernel: lowPages}, says: []string{"the page at"}},
 	{attack: "jump_wrpkru", off: off{name: "PKRU is not compared", monitor: "COMPARE"}, keys: true, says: []string{"wrpkru at"}},
 	{attack: "peer", off: off{name: "user addresses are not translated", kernel: trusting}, says: []string{"on the kernel's memory gives"}},
+	{attack: "peer", off: off{name: "frames are not judged", monitor: "FRAME"}, says: []string{"the stack of the other process"}},
+	{attack: "peer", off: noKeys, says: []string{"the exit gate has let the other process go"}},
+	{attack: "peer", off: off{name: "PKRU is not compared", monitor: "COMPARE"}, keys: true, says: []string{"sent through wrpkru"}},
 	{attack: "jump_everywhere", off: off{name: "who jumps to xrstor goes on", monitor: "XRSTOR"}, keys: true, says: []string{"jump to"}},
 	{attack: "wrpkru", off: noViews, keys: true, says: []string{"succeeded"}},
 	{attack: "wrpkru_places", off: noViews, keys: true, says: []string{"succeeded"}},
@@ -143,7 +147,7 @@ func TestControl(t *testing.T) {
 		if c.keys != (mode == platform.IsolationMPK) {
 			continue // the other kind is tried where the other mode is
 		}
-		t.Run(c.attack, func(t *testing.T) {
+		t.Run(c.attack+"/"+c.off.name, func(t *testing.T) {
 			names := []string{c.attack}
 			if !c.ends && !c.wild {
 				names = nil
@@ -153,7 +157,7 @@ func TestControl(t *testing.T) {
 					}
 				}
 			}
-			key := strings.Join(names, " ")
+			key := c.off.name + ": " + strings.Join(names, " ")
 			out, known := cells[key]
 			if !known {
 				w := where{platform: "process", mode: mode, off: &c.off, control: true, hangs: c.wild}
@@ -198,19 +202,24 @@ func TestTable(t *testing.T) {
 		}
 	}
 	for _, a := range attacks {
-		i := slices.IndexFunc(controls, func(c control) bool { return c.attack == a.name })
+		var outcomes []string
+		for _, c := range controls {
+			switch {
+			case c.attack != a.name:
+			case c.ends:
+				outcomes = append(outcomes, c.off.name+": the cell ends")
+			case c.wild:
+				outcomes = append(outcomes, c.off.name+": succeeds, or the cell hangs")
+			default:
+				outcomes = append(outcomes, c.off.name+": succeeds")
+			}
+		}
 		row := rows[a.name]
-		if i < 0 || row == nil {
+		if outcomes == nil || row == nil {
 			t.Errorf("%s has no control or no row", a.name)
 			continue
 		}
-		want := controls[i].off.name + ": succeeds"
-		switch {
-		case controls[i].ends:
-			want = controls[i].off.name + ": the cell ends"
-		case controls[i].wild:
-			want += ", or the cell hangs"
-		}
+		want := strings.Join(outcomes, "; ")
 		if got := strings.TrimSuffix(row[4], " |"); got != want {
 			t.Errorf("%s: %q, in the table %q", a.name, want, got)
 		}
@@ -380,6 +389,24 @@ func someKeys(t *testing.T, k *kernelImage) {
 	table, _ := k.at(t, "sys_call_table")
 	_, getpid := k.at(t, "sys_getpid")
 	binary.LittleEndian.PutUint64(table[8*nrPkeyAlloc:], getpid)
+}
+
+// anyFlags lets a signal frame bring flags that it must not.
+func anyFlags(t *testing.T, k *kernelImage) {
+	t.Helper()
+	const chosen, more = 0x50dd5, 0xa7000 // FIX_EFLAGS; IOPL, NT, VM, VIF
+	code, size := k.function(t, "sys_rt_sigreturn")
+	changed := 0
+	for _, c := range []struct{ from, to uint32 }{{chosen, chosen | more}, {^uint32(chosen), ^uint32(chosen | more)}} {
+		from := binary.LittleEndian.AppendUint32(nil, c.from)
+		for at := bytes.Index(code[:size], from); at >= 0; at = bytes.Index(code[:size], from) {
+			binary.LittleEndian.PutUint32(code[at:], c.to)
+			changed++
+		}
+	}
+	if changed == 0 {
+		t.Error("sys_rt_sigreturn does not choose flags")
+	}
 }
 
 // lowPages lets the user map where null pointers lead.

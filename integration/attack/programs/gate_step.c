@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Single-step through the gate, by the trap flag and by ptrace: no stop may
-// show the inside of the gate, and the call has to work (rules 3 and 4).
+// Single-step through the gate, by the trap flag and by ptrace: no stop may show the
+// inside of the gate, and the call has to work. And from every byte of the gates
+// on, jumped to with the trap flag set (rules 3 and 4).
 #include "attack.h"
 #include <sys/ptrace.h>
 #include <sys/user.h>
@@ -71,9 +72,67 @@ static void by_ptrace(void)
 		GAINED("traced: status %#x, %d stops at the gate", status, seen);
 }
 
+/* Steps on, but not for ever. */
+static void go_on(int sig, siginfo_t *info, void *context)
+{
+	ucontext_t *uc = context;
+
+	(void)sig;
+	(void)info;
+	if (++stops > 50)
+		uc->uc_mcontext.gregs[REG_EFL] &= ~0x100;
+}
+
+/*
+ * Jump to a place of the gates with the trap flag set, so that each instruction
+ * from there on is followed by a signal.
+ */
+static void step_from(uint64_t ip)
+{
+	struct sigaction sa = { .sa_sigaction = go_on, .sa_flags = SA_SIGINFO | SA_ONSTACK };
+	int status;
+	pid_t pid = MUST(fork());
+
+	if (pid == 0) {
+		MUST(sigaction(SIGTRAP, &sa, NULL));
+		touch(landing_stack, sizeof landing_stack);
+		guarding = 1;
+		inside();
+		alarm(2);
+		jump_prepare(ip);
+		jump_in.ax = PARACELL_KERNEL_PKRU;
+		jump_in.cx = jump_in.dx = 0;
+		jump_in.flags = 0x102;
+		stops = 0;
+		jump_go();
+		_exit(inside() ? SUCCEEDED : STOPPED);
+	}
+	while (waitpid(pid, &status, 0) != pid)
+		;
+	if (WIFEXITED(status) && WEXITSTATUS(status) == BROKEN)
+		GIVE_UP("the child could not be set up");
+	if (WIFEXITED(status) && WEXITSTATUS(status) == SUCCEEDED)
+		GAINED("steps from %#lx on", ip);
+}
+
+static void by_jumps(void)
+{
+	uint64_t from = value("monitor.exit_gate"), end = value("monitor.sig_entry") + 0x100;
+
+	/* With two page tables they are not mapped, with neither they are the user's. */
+	if (!keys || value("isolation") == 2)
+		return;
+	for (uint64_t ip = GATE; ip < GATE + 64; ip++)
+		step_from(ip);
+	for (uint64_t ip = from; ip < end; ip++)
+		if (!near_iret(ip))
+			step_from(ip);
+}
+
 int attack(void)
 {
 	by_flag();
 	by_ptrace();
+	by_jumps();
 	return STOPPED;
 }

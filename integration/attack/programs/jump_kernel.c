@@ -17,6 +17,18 @@ int attack(void)
 		if (attempt() == SUCCEEDED)
 			GAINED("%s", functions[i]);
 	}
+	/* Anywhere in its text, also into the middle of instructions. */
+	uint64_t text = value("kernel._stext"), size = value("kernel._etext") - text;
+	int places = emulated() ? 60 : 300;
+	attempt_seconds = 1;
+	attempt_spoils = 1;
+	for (int i = 0; keys && i < places; i++) {
+		jump_prepare(text + size / places * i + i % 7);
+		if (attempt() == SUCCEEDED)
+			GAINED("the kernel's text at %#lx", jump_in.ip);
+	}
+	attempt_seconds = 10;
+	attempt_spoils = 0;
 	/* The monitor's entry points for the kernel. */
 	for (int i = 0; keys && i < 4; i++) {
 		jump_prepare(PARACELL_MONITOR_BASE + i * 0x40);

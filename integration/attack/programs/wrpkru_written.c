@@ -250,38 +250,150 @@ static void aio(void)
 	OPEN_WITH(p, "written by AIO");
 }
 
-/* A buffer that is registered, and so held by the kernel, before it runs. */
-static void uring(void)
-{
-	uint8_t *p = pages(1, PROT_READ | PROT_WRITE | PROT_EXEC);
-	int code = memory_file(1);
-	struct io_uring_params params = { 0 };
-	struct iovec buffer = { p, PAGE };
-	int fd = MUST(syscall(SYS_io_uring_setup, 4, &params));
-	uint8_t *sq = MUST(mmap(NULL, params.sq_off.array + params.sq_entries * 4, PROT_READ | PROT_WRITE,
-				MAP_SHARED, fd, IORING_OFF_SQ_RING));
-	struct io_uring_sqe *sqe = MUST(mmap(NULL, params.sq_entries * sizeof *sqe, PROT_READ | PROT_WRITE,
-					     MAP_SHARED, fd, IORING_OFF_SQES));
+static struct {
+	int fd;
+	uint8_t *ring;
+	struct io_uring_sqe *sqe;
+	struct io_uring_params params;
+} uring;
 
+/* One operation of io_uring on memory of ours; it is done when this returns. */
+static void operate(int opcode, int fd, void *p, size_t len)
+{
+	uint32_t *tail = (uint32_t *)(uring.ring + uring.params.sq_off.tail);
+
+	uring.sqe[0] = (struct io_uring_sqe){ .opcode = opcode, .fd = fd, .addr = (uintptr_t)p, .len = len };
+	memcpy(&uring.sqe[0].user_data, opener, 8);
+	((uint32_t *)(uring.ring + uring.params.sq_off.array))[*tail & (uring.params.sq_entries - 1)] = 0;
+	__atomic_store_n(tail, *tail + 1, __ATOMIC_RELEASE);
+	MUST(syscall(SYS_io_uring_enter, uring.fd, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0));
+	uint32_t *head = (uint32_t *)(uring.ring + uring.params.cq_off.head);
+	__atomic_store_n(head, *head + 1, __ATOMIC_RELEASE);
+}
+
+static void hold(void *p)
+{
+	struct iovec buffer = { p, PAGE };
+
+	MUST(syscall(SYS_io_uring_register, uring.fd, IORING_REGISTER_BUFFERS, &buffer, 1));
+}
+
+static void let_go(void) { MUST(syscall(SYS_io_uring_register, uring.fd, IORING_UNREGISTER_BUFFERS, NULL, 0)); }
+
+/*
+ * Buffers that are registered, and so held by the kernel: after they have run,
+ * before they may run, and while they run elsewhere.
+ */
+static void by_uring(void)
+{
+	uint8_t *p = pages(1, PROT_READ | PROT_WRITE | PROT_EXEC), *x;
+	int code = memory_file(1), file = memory_file(1);
+
+	uring.fd = MUST(syscall(SYS_io_uring_setup, 4, &uring.params));
+	uring.ring = MUST(mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, uring.fd, IORING_OFF_SQ_RING));
+	uring.sqe = MUST(mmap(NULL, uring.params.sq_entries * sizeof *uring.sqe, PROT_READ | PROT_WRITE, MAP_SHARED,
+			      uring.fd, IORING_OFF_SQES));
 	MUST(pwrite(code, opener, sizeof opener, 0));
 	warm_up(p);
-	MUST(syscall(SYS_io_uring_register, fd, IORING_REGISTER_BUFFERS, &buffer, 1));
+	operate(IORING_OP_READ, code, p, sizeof opener);
+	OPEN_WITH(p, "written by io_uring");
 	warm_up(p);
-	for (int fixed = 0; fixed < 2; fixed++) {
-		uint32_t *tail = (uint32_t *)(sq + params.sq_off.tail);
-
-		sqe[0] = (struct io_uring_sqe){
-			.opcode = fixed ? IORING_OP_READ_FIXED : IORING_OP_READ, .fd = code,
-			.addr = (uintptr_t)p, .len = sizeof opener,
-		};
-		((uint32_t *)(sq + params.sq_off.array))[*tail & (params.sq_entries - 1)] = 0;
-		__atomic_store_n(tail, *tail + 1, __ATOMIC_RELEASE);
-		MUST(syscall(SYS_io_uring_enter, fd, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0));
-		OPEN_WITH(p, "written by io_uring, %s buffer", fixed ? "fixed" : "plain");
-		/* Seen at the latest when the page is written by other means. */
-		p[PAGE - 1] = 1;
-		OPEN_WITH(p, "written by io_uring, %s buffer, and touched", fixed ? "fixed" : "plain");
+	hold(p);
+	for (int i = 0; i < 2; i++) {
 		warm_up(p);
+		operate(IORING_OP_READ_FIXED, code, p, sizeof opener);
+		OPEN_WITH(p, "written by io_uring, fixed buffer");
+		p[PAGE - 1] = 1;
+		OPEN_WITH(p, "written by io_uring, fixed buffer, and touched");
+	}
+	let_go();
+	OPEN_WITH(p, "written by io_uring, fixed buffer that is none any more");
+
+	p = pages(1, PROT_READ | PROT_WRITE);
+	hold(p);
+	*p = 0xc3;
+	MUST(mprotect(p, PAGE, PROT_READ | PROT_EXEC));
+	run(p);
+	operate(IORING_OP_READ_FIXED, code, p, sizeof opener);
+	OPEN_WITH(p, "written by io_uring, fixed buffer made executable");
+	let_go();
+
+	p = map_file(file, PROT_READ | PROT_WRITE, MAP_SHARED);
+	x = map_file(file, PROT_READ | PROT_EXEC, MAP_SHARED);
+	*p = 0xc3;
+	run(x);
+	hold(p);
+	run(x);
+	munmap(p, PAGE);
+	operate(IORING_OP_READ_FIXED, code, p, sizeof opener);
+	OPEN_WITH(x, "written by io_uring, fixed buffer of another mapping");
+	let_go();
+	OPEN_WITH(x, "written by io_uring, fixed buffer of another mapping, let go");
+}
+
+/* A ring of the kernel as code: 8 bytes of a completion are ours, and its result. */
+static void kernel_ring(void)
+{
+	static uint8_t buffer[0x10000];
+	uint32_t result;
+	int file = memory_file(16);
+	uint8_t *x = mmap(NULL, PAGE, PROT_READ | PROT_EXEC, MAP_SHARED, uring.fd, IORING_OFF_SQ_RING);
+
+	if (x == MAP_FAILED)
+		return;
+	memcpy(&result, opener + 8, 2);
+	result &= 0xffff;
+	for (int i = 0; i < 8; i++) {
+		uint32_t at = *(uint32_t *)(uring.ring + uring.params.cq_off.head) & (uring.params.cq_entries - 1);
+		uint8_t *entry = x + uring.params.cq_off.cqes + at * sizeof(struct io_uring_cqe);
+
+		operate(IORING_OP_READ, file, buffer, result);
+		if (memcmp(uring.ring + (entry - x), opener, sizeof opener) != 0)
+			GIVE_UP("the completion is not what was to be run");
+		OPEN_WITH(entry, "written into a ring of the kernel");
+	}
+}
+
+/* What moves pages and bytes between pipes, files and memory. */
+static void spliced(void)
+{
+	char name[] = "/tmp/wrpkru.XXXXXX";
+	uint8_t *p = pages(1, PROT_READ | PROT_WRITE | PROT_EXEC), *x, *w;
+	static uint8_t block[PAGE] __attribute__((aligned(4096)));
+	struct iovec to = { p, sizeof opener };
+	int fds[2], file = memory_file(1), direct;
+
+	MUST(pipe(fds));
+	warm_up(p);
+	MUST(write(fds[1], opener, sizeof opener));
+	MUST(vmsplice(fds[0], &to, 1, 0));
+	OPEN_WITH(p, "written by vmsplice");
+
+	/* A page that is lent to a pipe, and from there to a file. */
+	memcpy(block, opener, sizeof opener);
+	to = (struct iovec){ block, PAGE };
+	x = map_file(file, PROT_READ | PROT_EXEC, MAP_SHARED);
+	MUST(pwrite(file, "\xc3", 1, 0));
+	run(x);
+	MUST(vmsplice(fds[1], &to, 1, SPLICE_F_GIFT));
+	MUST(splice(fds[0], NULL, file, &(loff_t){ 0 }, PAGE, SPLICE_F_MOVE));
+	OPEN_WITH(x, "written by splice");
+
+	/* Direct I/O into memory that runs elsewhere. */
+	direct = mkstemp(name);
+	if (direct < 0)
+		return;
+	unlink(name);
+	MUST(write(direct, block, PAGE));
+	if (fsync(direct) || fcntl(direct, F_SETFL, O_DIRECT) < 0)
+		return;
+	w = map_file(file, PROT_READ | PROT_WRITE, MAP_SHARED);
+	for (int i = 0; i < 4; i++) {
+		*w = 0xc3;
+		run(x);
+		if (pread(direct, w, PAGE, 0) != (ssize_t)PAGE)
+			GIVE_UP("direct read: %s", strerror(errno));
+		OPEN_WITH(x, "written by direct I/O");
 	}
 }
 
@@ -294,7 +406,9 @@ int attack(void)
 	own_memory();
 	moved();
 	aio();
-	uring();
+	by_uring();
+	kernel_ring();
+	spliced();
 	poke();
 	return STOPPED;
 }
