@@ -4,8 +4,9 @@
  *
  * While the file is open free blocks are out of the allocator's reach, and
  * reading it tells which: 64-bit words, the first frame in bits 0-47, the order
- * above. The host drops what is behind them before the file is closed. This is
- * for a guest at rest that has no pager, which does the same all the time.
+ * above. The host drops what is behind them before the file is closed. A pager
+ * takes back what is free all the time: for a guest that has one it is enough
+ * that more is free, and there is nothing to read.
  */
 #include <linux/capability.h>
 #include <linux/fs.h>
@@ -71,8 +72,6 @@ static int spare_open(struct inode *inode, struct file *file)
 
 	if (!capable(CAP_SYS_ADMIN))
 		return -EPERM;
-	if (pager_words)
-		return -EOPNOTSUPP;
 	s = kvzalloc(sizeof(*s), GFP_KERNEL);
 	if (!s)
 		return -ENOMEM;
@@ -83,6 +82,11 @@ static int spare_open(struct inode *inode, struct file *file)
 	text_forget();
 	lru_add_drain_all();
 	drain_all_pages(NULL);
+	if (pager_words) {
+		mutex_unlock(&spare_lock);
+		kvfree(s);
+		return -EOPNOTSUPP;
+	}
 	set_aside(s, zone);
 	file->private_data = s;
 	return 0;
