@@ -46,7 +46,7 @@ const hugeGrain = 512
 // long; but a program that ends often leaves much that nobody needs.
 const (
 	delay      = 75 * time.Millisecond
-	workDelay  = 200 * time.Millisecond
+	workDelay  = 150 * time.Millisecond
 	burstDelay = 10 * time.Millisecond
 )
 
