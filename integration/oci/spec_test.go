@@ -315,7 +315,7 @@ func TestSpec(t *testing.T) {
 			{"cpu", "cat /sys/fs/cgroup/cpu.max /sys/fs/cgroup/cpu.max.burst", "20000 100000\n1000"},
 			{"weight", "cat /sys/fs/cgroup/cpu.weight", "20"},
 			{"cell", "awk '/MemTotal/ { print ($2 > 60000 && $2 < 98304) }' /proc/meminfo", "1"},
-			{"too many", "(for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do sleep 1 & done; wait) 2>&1 | grep -c -m1 fork", "1"},
+			{"too many", "(for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do sleep 4 & done; wait) 2>&1 | grep -c -m1 fork", "1"},
 			{"throttled", "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; awk '/nr_throttled/ { print ($2 > 0) }' /sys/fs/cgroup/cpu.stat", "1"},
 		}
 		s.Process.Args = script(commands)
