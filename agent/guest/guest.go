@@ -74,6 +74,9 @@ func Prepare() error {
 			return err
 		}
 	}
+	if err := bringup.Threads(); err != nil {
+		return err
+	}
 	return bringup.Loopback()
 }
 

@@ -86,7 +86,7 @@ var bringUp = func(spec *boot.Spec) error {
 	if spec.RootTag != "" {
 		err = bringup.FreeWriteback("/")
 	}
-	return errors.Join(bringup.Loopback(), err)
+	return errors.Join(bringup.Threads(), bringup.Loopback(), err)
 }
 
 // mountPoint is a file system that every command expects.

@@ -2,6 +2,7 @@
 // More processes than most machines run at a time, all of which take turns: what
 // each has in its memory, and runs from it, stays its own.
 #include "quirk.h"
+#include <sys/sysinfo.h>
 
 enum { PROCESSES = 300, ROUNDS = 4 };
 
@@ -48,11 +49,26 @@ static int process(int me)
 	return 0;
 }
 
+/* The kernel lets there be as many threads as its memory is good for. */
+static void limits(void)
+{
+	FILE *f = fopen("/proc/sys/kernel/threads-max", "r");
+	struct sysinfo info;
+	long most = 0;
+
+	CHECK(f && fscanf(f, "%ld", &most) == 1, "threads-max: %s", strerror(errno));
+	fclose(f);
+	MUST(sysinfo(&info));
+	CHECK(most >= (long)(info.totalram * info.mem_unit >> 18), "at most %ld threads in %lu MiB", most,
+	      info.totalram * info.mem_unit >> 20);
+}
+
 int main(void)
 {
 	pid_t pids[PROCESSES];
 	int token = 0;
 
+	limits();
 	for (int i = 0; i <= PROCESSES; i++)
 		MUST(pipe(pipes[i]));
 	for (int i = 0; i < PROCESSES; i++) {
