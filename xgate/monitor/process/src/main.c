@@ -147,8 +147,8 @@ static void limit(void)
 	TRY("prctl(PR_SET_NO_NEW_PRIVS)", host_syscall(__NR_prctl, (long)PR_SET_NO_NEW_PRIVS, 1L, 0L, 0L, 0L));
 	/* After the change of identity, which clears it. */
 	TRY("prctl(PR_SET_PDEATHSIG)", host_syscall(__NR_prctl, (long)PR_SET_PDEATHSIG, (long)SIG_KILL, 0L, 0L, 0L));
-	/* Sleeping ends when the guest asked for it, not up to 50 us later. */
 	TRY("sched_getaffinity", place_init());
+	/* Sleeping ends when the guest asked for it, not up to 50 us later. */
 	TRY("prctl(PR_SET_TIMERSLACK)", host_syscall(__NR_prctl, (long)PR_SET_TIMERSLACK, 1L, 0L, 0L, 0L));
 	host_syscall(__NR_prctl, (long)PR_SET_NAME, "paracell", 0L, 0L, 0L);
 }
