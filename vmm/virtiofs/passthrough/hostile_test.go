@@ -59,6 +59,19 @@ func serve(t *testing.T, o passthrough.Options) (c client, base string) {
 	return client{t, fs}, base
 }
 
+// serveFile serves a directory with one file, f, and looks it up.
+func serveFile(t *testing.T, share passthrough.Share) (c client, base string, f uint64) {
+	t.Helper()
+	base = t.TempDir()
+	must(t, os.WriteFile(filepath.Join(base, "f"), []byte("x"), 0o644))
+	share.Dir = base
+	fs, err := passthrough.New(share, passthrough.Options{})
+	must(t, err)
+	t.Cleanup(func() { fs.Close() })
+	c = client{t, fs}
+	return c, base, c.mustLookup(1, "f")
+}
+
 func TestNoNameLeadsOut(t *testing.T) {
 	c, _ := serve(t, passthrough.Options{Exclusive: true})
 	dir := c.mustLookup(1, "dir")
@@ -166,13 +179,8 @@ func TestSpecialFilesAreNotOpened(t *testing.T) {
 }
 
 func TestReadOnlyShare(t *testing.T) {
-	base := t.TempDir()
-	must(t, os.WriteFile(filepath.Join(base, "f"), []byte("x"), 0o644))
-	fs, err := passthrough.New(passthrough.Share{Dir: base, ReadOnly: true}, passthrough.Options{})
-	must(t, err)
-	defer fs.Close()
-	c := client{t, fs}
-	f := c.mustLookup(1, "f")
+	c, _, f := serveFile(t, passthrough.Share{ReadOnly: true})
+	fs := c.fs
 	root, file := fuse.InHeader{NodeId: 1}, fuse.InHeader{NodeId: f}
 	var e fuse.EntryOut
 	var co fuse.CreateOut
@@ -210,14 +218,9 @@ func TestReadOnlyShare(t *testing.T) {
 // A write to a file that is open for reading may carry the wish to clear the
 // set-user-ID bit, which needs no descriptor for writing.
 func TestReadOnlyShareKeepsModes(t *testing.T) {
-	base := t.TempDir()
-	path := filepath.Join(base, "f")
-	must(t, os.WriteFile(path, []byte("x"), 0o755))
+	c, base, f := serveFile(t, passthrough.Share{ReadOnly: true})
+	fs, path := c.fs, filepath.Join(base, "f")
 	must(t, os.Chmod(path, 0o755|os.ModeSetuid))
-	fs, err := passthrough.New(passthrough.Share{Dir: base, ReadOnly: true}, passthrough.Options{})
-	must(t, err)
-	defer fs.Close()
-	f := client{t, fs}.mustLookup(1, "f")
 	h := fuse.InHeader{NodeId: f}
 	var out fuse.OpenOut
 	if st := fs.Open(nil, &fuse.OpenIn{InHeader: h}, &out); st != fuse.OK {
@@ -235,13 +238,8 @@ func TestReadOnlyShareKeepsModes(t *testing.T) {
 // The directory of a fixed share stays as it is: it is on whatever file system the
 // host happens to have it on.
 func TestFixedShare(t *testing.T) {
-	base := t.TempDir()
-	must(t, os.WriteFile(filepath.Join(base, "f"), []byte("x"), 0o644))
-	fs, err := passthrough.New(passthrough.Share{Dir: base, Fixed: true}, passthrough.Options{})
-	must(t, err)
-	defer fs.Close()
-	c := client{t, fs}
-	f := c.mustLookup(1, "f")
+	c, base, f := serveFile(t, passthrough.Share{Fixed: true})
+	fs := c.fs
 	root, file := fuse.InHeader{NodeId: 1}, fuse.InHeader{NodeId: f}
 	var e fuse.EntryOut
 	var co fuse.CreateOut
