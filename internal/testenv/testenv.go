@@ -41,6 +41,14 @@ func Root(t testing.TB) {
 	}
 }
 
+// HugePages needs memory that can be had in huge pages; have is memory.Huge.
+func HugePages(t testing.TB, have bool) {
+	t.Helper()
+	if !have {
+		missing(t, "the host has no huge pages for files: CONFIG_TRANSPARENT_HUGEPAGE is missing, or shmem_enabled is deny")
+	}
+}
+
 // Emulated says whether the test runs in the machine of integration/emulated,
 // which has protection keys.
 func Emulated() bool { return os.Getenv("PARACELL_EMULATED") == "1" }

@@ -101,6 +101,7 @@ func Create(ctx context.Context, spec config.Cell, stdio IO) (_ *Cell, err error
 	m, err := choice.Platform.Create(ctx, platform.Config{
 		Name:      spec.Name,
 		MemSize:   spec.Memory,
+		HugePages: hasPager(spec),
 		Vcpus:     spec.Vcpus,
 		MaxSpaces: spec.Processes(),
 		Isolation: choice.Isolation,

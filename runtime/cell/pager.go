@@ -13,10 +13,13 @@ import (
 	"github.com/paracell/paracell/vmm/platform"
 )
 
+// hasPager says whether a cell is to have one.
+func hasPager(spec config.Cell) bool { return spec.Pager != "" && spec.Pager != pager.Off }
+
 // newPager makes the pager of a cell that has not been started; nil if it has
 // none.
 func newPager(spec config.Cell, m platform.Machine, fail func(error)) (*pager.Pager, error) {
-	if spec.Pager == "" || spec.Pager == pager.Off {
+	if !hasPager(spec) {
 		return nil, nil
 	}
 	policy, err := pager.PolicyByName(spec.Pager)

@@ -39,7 +39,7 @@ func LoadShared(cfg *platform.Config, isolation uint32) (*memory.Memory, *abi.Co
 }
 
 func load(cfg *platform.Config, isolation uint32, image *Image) (_ *memory.Memory, _ *abi.Control, err error) {
-	mem, control, err := Blank(cfg.Name, cfg.MemSize)
+	mem, control, err := Blank(cfg.Name, cfg.MemSize, cfg.HugePages)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -78,10 +78,15 @@ func load(cfg *platform.Config, isolation uint32, image *Image) (_ *memory.Memor
 	return mem, control, nil
 }
 
-// Blank allocates guest memory of size bytes with nothing in it.
-func Blank(name string, size uint64) (*memory.Memory, *abi.Control, error) {
+// Blank allocates guest memory of size bytes with nothing in it, if wanted such
+// that it can be had in huge pages.
+func Blank(name string, size uint64, huge bool) (*memory.Memory, *abi.Control, error) {
 	hostTSC.begin()
-	mem, err := memory.New("paracell:"+name, size, abi.ControlSize)
+	allocate := memory.New
+	if huge {
+		allocate = memory.NewHuge
+	}
+	mem, err := allocate("paracell:"+name, size, abi.ControlSize)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -21,7 +21,7 @@ type fake struct {
 
 func newFake(t *testing.T) *fake {
 	t.Helper()
-	mem, control, err := Blank("life", 4<<20)
+	mem, control, err := Blank("life", 4<<20, false)
 	if err != nil {
 		t.Fatal(err)
 	}

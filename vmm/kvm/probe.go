@@ -71,7 +71,7 @@ const Quirk = "syscall comes as a page fault: ring 0 is emulated here, which is 
 func selfTest(isolation uint32) (detail string, err error) {
 	const size = 4 << 20
 	cfg := platform.Config{Name: "probe", MemSize: size, Vcpus: 1}
-	mem, control, err := boot.Blank(cfg.Name, size)
+	mem, control, err := boot.Blank(cfg.Name, size, false)
 	if err != nil {
 		return "", err
 	}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package memory holds the memory of one cell: a sealed memfd with guest
+// Package memory holds the memory of one cell: a memfd with guest
 // physical memory at offset 0 (offset = GPA) and a tail behind it, the control
 // area, that is not guest physical memory.
 //
@@ -42,12 +42,35 @@ type Memory struct {
 	all   []byte // the whole mapping
 	guest []byte // guest physical memory
 	tail  []byte // control area
+	huge  bool
 }
 
 // New makes zeroed guest memory of size bytes with a tail of tailSize bytes.
 // Both are multiples of PageSize; size is not zero. No host memory is bound
-// until it is touched. The name is what /proc/PID/maps shows.
+// until it is touched. The name is what /proc/PID/maps shows. The size of the
+// file is sealed: a shrunk file would raise SIGBUS in every user of the mapping.
 func New(name string, size, tailSize uint64) (*Memory, error) {
+	return create(name, size, tailSize, sealedFile)
+}
+
+// NewHuge is New for memory that can be bound in huge pages (Huge), if this host
+// has them for files and we may mount a file system; else it is New. The file is
+// not sealed then: seals are for memfds only. Host processes of a cell may not
+// change its size all the same (seccomp).
+func NewHuge(name string, size, tailSize uint64) (*Memory, error) {
+	m, err := create(name, size, tailSize, hugeFile)
+	if errors.Is(err, errNoHuge) {
+		return New(name, size, tailSize)
+	}
+	if err != nil {
+		return nil, err
+	}
+	m.huge = true
+	return m, nil
+}
+
+// create makes the memory out of a file of total bytes.
+func create(name string, size, tailSize uint64, newFile func(name string, total uint64) (int, error)) (*Memory, error) {
 	if size == 0 || size%PageSize != 0 || tailSize%PageSize != 0 {
 		return nil, fmt.Errorf("guest memory: sizes %d and %d are not multiples of %d", size, tailSize, PageSize)
 	}
@@ -55,37 +78,39 @@ func New(name string, size, tailSize uint64) (*Memory, error) {
 	if total < size || total > 1<<47 {
 		return nil, fmt.Errorf("guest memory: %d bytes do not fit into an address space", size)
 	}
-	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_NOEXEC_SEAL)
+	fd, err := newFile(name, total)
 	if err != nil {
-		return nil, fmt.Errorf("guest memory: memfd_create: %w", err)
+		return nil, fmt.Errorf("guest memory of %d bytes: %w", size, err)
 	}
 	file := os.NewFile(uintptr(fd), name)
-	all, err := mapSealed(fd, total)
+	all, err := unix.Mmap(fd, 0, int(total), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_NORESERVE)
 	if err != nil {
 		file.Close()
-		return nil, fmt.Errorf("guest memory of %d bytes: %w", size, err)
+		return nil, fmt.Errorf("guest memory of %d bytes: mmap: %w", size, err)
 	}
 	return &Memory{file: file, all: all, guest: all[:size:size], tail: all[size:]}, nil
 }
 
-// mapSealed sizes the file, seals the size (a shrunk file would raise SIGBUS in
-// every user of the mapping) and maps it.
-func mapSealed(fd int, total uint64) ([]byte, error) {
-	if err := unix.Ftruncate(fd, int64(total)); err != nil {
-		return nil, fmt.Errorf("ftruncate: %w", err)
+// sealedFile is a memfd of fixed size.
+func sealedFile(name string, total uint64) (int, error) {
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_NOEXEC_SEAL)
+	if err != nil {
+		return -1, fmt.Errorf("memfd_create: %w", err)
 	}
 	const seals = unix.F_SEAL_GROW | unix.F_SEAL_SHRINK | unix.F_SEAL_SEAL
-	if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, seals); err != nil {
-		return nil, fmt.Errorf("seal: %w", err)
+	if err = unix.Ftruncate(fd, int64(total)); err != nil {
+		err = fmt.Errorf("ftruncate: %w", err)
+	} else if _, err = unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, seals); err != nil {
+		err = fmt.Errorf("seal: %w", err)
 	}
-	all, err := unix.Mmap(fd, 0, int(total), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_NORESERVE)
 	if err != nil {
-		return nil, fmt.Errorf("mmap: %w", err)
+		unix.Close(fd)
+		return -1, err
 	}
-	return all, nil
+	return fd, nil
 }
 
-// Close unmaps the memory and closes the memfd. A second Close does nothing.
+// Close unmaps the memory and closes the file. A second Close does nothing.
 func (m *Memory) Close() error {
 	if m.all == nil {
 		return nil
@@ -95,10 +120,15 @@ func (m *Memory) Close() error {
 	return errors.Join(err, m.file.Close())
 }
 
+// Huge says whether huge pages can be had: by a mapping of the memory, aligned to
+// them, for which they are advised (madvise(2), MADV_HUGEPAGE). Other mappings get
+// pages of PageSize, and share what is there.
+func (m *Memory) Huge() bool { return m.huge }
+
 // Size is the size of guest physical memory in bytes, 0 after Close.
 func (m *Memory) Size() uint64 { return uint64(len(m.guest)) }
 
-// File is the memfd, to be passed to host processes of the cell. It stays
+// File is the memfd, or the file without a name of NewHuge, to be passed to host processes of the cell. It stays
 // owned by m.
 func (m *Memory) File() *os.File { return m.file }
 

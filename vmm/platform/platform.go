@@ -151,6 +151,9 @@ type Config struct {
 	Name string
 	// MemSize is guest physical memory in bytes, a multiple of 4096.
 	MemSize uint64
+	// HugePages makes memory that can be had in huge pages; see memory.NewHuge.
+	// Where the host has none it is as without.
+	HugePages bool
 	// Vcpus is the number of vCPUs, 1 to abi.MaxVcpus.
 	Vcpus int
 	// MaxSpaces is how many address spaces the guest may have at a time, 0 to
