@@ -4,7 +4,6 @@ package pager
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/paracell/paracell/pager/ring"
 	"github.com/paracell/paracell/vmm/memory"
@@ -16,12 +15,13 @@ type binder struct {
 	ring     *ring.Host
 	memory   *memory.Memory
 	prefault func(gpa, n uint64) error
+	huge     hugePages
 	count    counters
 }
 
 const (
-	// Frames per host call. A longer call costs no less per frame, but a
-	// guest that needs one of the frames waits for all of them.
+	// Frames per host call, but for huge pages. A longer call costs no less per
+	// frame, but a guest that needs one of the frames waits for all of them.
 	bindRun   = 64
 	unbindRun = 256
 	// Frames before a run that may go with it.
@@ -32,9 +32,22 @@ const (
 	workRun = 16
 )
 
-// bind provides memory for the unbound frames of [first, first+count).
-func (b *binder) bind(first, count uint64, epoch uint32) error {
-	for f, end := first, first+count; f < end; {
+// bind provides memory for the unbound frames of [first, first+count), and if
+// wanted for the huge pages in which they are. It returns the end of what it has
+// looked at.
+func (b *binder) bind(first, count uint64, huge bool, epoch uint32) (end uint64, err error) {
+	f, end := first, first+count
+	for f < end {
+		if huge {
+			next, err := b.bindHuge(f, epoch)
+			if err != nil {
+				return f, err
+			}
+			if next > f {
+				f = next
+				continue
+			}
+		}
 		run := f
 		for run < end && run-f < bindRun && b.ring.Do(ring.BindStart, run, epoch) {
 			run++
@@ -45,20 +58,19 @@ func (b *binder) bind(first, count uint64, epoch uint32) error {
 		}
 		m := startMeter()
 		err := b.populate(f, run-f)
-		cost, _ := m.read()
-		b.count.bindNs.Add(uint64(cost))
+		b.count.bindNs.Add(uint64(m.read()))
 		for g := f; g < run; g++ {
 			// Nothing is lost if it failed: a touch binds as well.
 			b.ring.Do(ring.BindDone, g, epoch)
 		}
 		if err != nil {
-			return err
+			return f, err
 		}
 		b.count.bindCalls.Add(1)
 		b.count.bound.Add(run - f)
 		f = run
 	}
-	return nil
+	return f, nil
 }
 
 // populate makes the host provide zeroed memory. Unlike writing zeroes it does
@@ -95,10 +107,12 @@ type taking struct {
 	grain      uint64 // in aligned blocks of so many frames
 	least      uint64 // in runs of at least so many, if the grain is 1
 	epoch, age uint32 // those that have been free for so many epochs
+	// cut is the age from which frames are cut out of a huge page.
+	cut uint32
 	// left is called for runs that are too short.
 	left func(first, count uint64)
-	// between is called after every host call, with the time that it took.
-	between func(passed time.Duration) error
+	// between is called after every host call.
+	between func() error
 }
 
 // unbind takes back frames of [first, first+count).
@@ -114,6 +128,16 @@ func (b *binder) unbind(first, count uint64, t taking) error {
 		if grain > 1 && f%grain == 0 && !b.freeBlock(f, min(f+grain, end), epoch, age) {
 			f += grain
 			continue
+		}
+		if grain == 1 && b.huge.has(f) {
+			next, err := b.unbindHuge(f, end, t)
+			if err != nil {
+				return err
+			}
+			if next > f {
+				f, low = next, next
+				continue
+			}
 		}
 		from, youngest, last := f, age, end
 		if w := b.ring.Word(f); grain == 1 && w.State() == ring.StateFreePending && w.Age(epoch) >= age {
@@ -141,13 +165,9 @@ func (b *binder) unbind(first, count uint64, t taking) error {
 			}
 		}
 		run := f
-		for run < last && run-f < unbindRun && (run == f || grain == 1 || run%grain != 0) {
-			w := b.ring.Word(run)
-			if !b.due(run, epoch, youngest) || !b.ring.Do(ring.UnbindStart, run, epoch) {
+		for run < last && run-f < max(unbindRun, grain) && (run == f || grain == 1 || run%grain != 0) {
+			if !b.begin(run, epoch, youngest) {
 				break
-			}
-			if w&ring.Zero != 0 {
-				b.count.unused.Add(1)
 			}
 			run++
 		}
@@ -159,25 +179,41 @@ func (b *binder) unbind(first, count uint64, t taking) error {
 			f++
 			continue
 		}
-		m := startMeter()
-		if err := b.discard(f, run-f); err != nil {
-			// The frames stay UNBINDING: their content is not to be relied on.
+		if err := b.discardRun(f, run-f, t); err != nil {
 			return err
-		}
-		cost, passed := m.read()
-		b.count.unbindNs.Add(uint64(cost))
-		for g := f; g < run; g++ {
-			b.ring.Do(ring.UnbindDone, g, epoch)
 		}
 		low = run
-		b.count.unbindCalls.Add(1)
-		b.count.unbound.Add(run - f)
 		f = run
-		if err := t.between(passed); err != nil {
-			return err
-		}
 	}
 	return nil
+}
+
+// discardRun takes back frames that are UNBINDING.
+func (b *binder) discardRun(first, count uint64, t taking) error {
+	m := startMeter()
+	if err := b.discard(first, count); err != nil {
+		// The frames stay UNBINDING: their content is not to be relied on.
+		return err
+	}
+	b.count.unbindNs.Add(uint64(m.read()))
+	for f := first; f < first+count; f++ {
+		b.ring.Do(ring.UnbindDone, f, t.epoch)
+	}
+	b.count.unbindCalls.Add(1)
+	b.count.unbound.Add(count)
+	return t.between()
+}
+
+// begin makes a frame UNBINDING if it is due.
+func (b *binder) begin(f uint64, epoch, age uint32) bool {
+	w := b.ring.Word(f)
+	if !b.due(f, epoch, age) || !b.ring.Do(ring.UnbindStart, f, epoch) {
+		return false
+	}
+	if w&ring.Zero != 0 {
+		b.count.unused.Add(1)
+	}
+	return true
 }
 
 // dueRun counts the frames from first on, up to end, that are due.

@@ -42,6 +42,51 @@ func populate(mapped []byte) error {
 	})
 }
 
+// window is where huge pages are made: a place in our address space to which one
+// of a file is mapped for a moment. A mapping that stays would have the host's
+// khugepaged make huge pages of what has been cut (mm/khugepaged.c).
+type window struct{ base, size uintptr }
+
+// newWindow is for pages of size bytes, a power of two.
+func newWindow(size uintptr) (*window, error) {
+	base, err := raw(unix.SYS_MMAP, 0, 2*size, unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE, ^uintptr(0), 0)
+	if err != nil {
+		return nil, err
+	}
+	return &window{base, size}, nil
+}
+
+func (w *window) close() error {
+	_, err := raw(unix.SYS_MUNMAP, w.base, 2*w.size, 0, 0, 0, 0)
+	return err
+}
+
+// populate makes the host provide the memory of a file at offset, a multiple of
+// the size, in one page if it has one and none of it is there.
+func (w *window) populate(fd int, offset uint64) error {
+	at := (w.base + w.size - 1) &^ (w.size - 1)
+	if _, err := raw(unix.SYS_MMAP, at, w.size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_FIXED|unix.MAP_NORESERVE, uintptr(fd), uintptr(offset)); err != nil {
+		return err
+	}
+	_, err := raw(unix.SYS_MADVISE, at, w.size, unix.MADV_HUGEPAGE, 0, 0, 0)
+	if err == nil {
+		err = retry(func() syscall.Errno {
+			_, _, errno := unix.RawSyscall(unix.SYS_MADVISE, at, w.size, unix.MADV_POPULATE_WRITE)
+			return errno
+		})
+	}
+	_, closed := raw(unix.SYS_MMAP, at, w.size, unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_FIXED|unix.MAP_NORESERVE, ^uintptr(0), 0)
+	return errors.Join(err, closed)
+}
+
+func raw(call, a, b, c, d, e, f uintptr) (uintptr, error) {
+	r, _, errno := unix.RawSyscall6(call, a, b, c, d, e, f)
+	if errno != 0 {
+		return 0, errno
+	}
+	return r, nil
+}
+
 // punch takes away what is behind n bytes of a file from offset on.
 func punch(fd int, offset, n uint64) error {
 	return retry(func() syscall.Errno {
@@ -58,6 +103,12 @@ func threadTime() time.Duration {
 		return 0
 	}
 	return time.Duration(t.Nano())
+}
+
+// exactPauses makes those of the calling thread end when they should, not up to 50
+// us later.
+func exactPauses() {
+	_, _, _ = unix.RawSyscall(unix.SYS_PRCTL, unix.PR_SET_TIMERSLACK, 1, 0) // a wish
 }
 
 // pause sleeps for less than the timers of Go can. That a signal ends it early

@@ -14,7 +14,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -80,6 +79,7 @@ type Pager struct {
 	pending queue
 	rest    rest
 	flood   flood
+	burst   bool // one has ended, and its memory goes back
 	cache   cache
 	pacer   pacer
 }
@@ -156,6 +156,11 @@ func New(o Options) (*Pager, error) {
 		options: o, ring: h, binder: binder{ring: h, memory: o.Memory, prefault: o.Prefault},
 		started: time.Now(), wake: make(chan struct{}, 1), closing: make(chan struct{}),
 	}
+	if o.Memory.Huge() {
+		if err := p.binder.huge.open(h.Frames()); err != nil {
+			return nil, err
+		}
+	}
 	p.cache.pager = p
 	p.most.Store(o.Limit)
 	p.apply(&o.Policy)
@@ -213,8 +218,11 @@ func (p *Pager) Kick() {
 
 // Close ends the goroutine and waits for it.
 func (p *Pager) Close() {
-	p.once.Do(func() { close(p.closing) })
-	p.done.Wait()
+	p.once.Do(func() {
+		close(p.closing)
+		p.done.Wait()
+		p.binder.huge.close()
+	})
 }
 
 var errClosing = errors.New("closing")
@@ -223,6 +231,7 @@ var errClosing = errors.New("closing")
 func (p *Pager) run() {
 	// A thread of its own: see call_unsafe.go. It ends with the goroutine.
 	runtime.LockOSThread()
+	exactPauses()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
@@ -268,6 +277,7 @@ func (p *Pager) now() uint32 { return uint32(time.Since(p.started) / epochUnit) 
 // round does what there is to do and says when the next one is due at the
 // latest; 0: when something happens.
 func (p *Pager) round() (time.Duration, error) {
+	p.pacer.begin()
 	// Before the table is looked for: the guest fills the ring after it.
 	waiting := p.ring.Waiting()
 	ready, err := p.ring.Attach(p.options.Memory.Slice)
@@ -310,9 +320,10 @@ func (p *Pager) round() (time.Duration, error) {
 	return wait, nil
 }
 
-// delays says how long a frame has to have been free, and how long due frames
+// delays finds out whether a burst has ended, and says how long a frame has to have been free, and how long due frames
 // wait for more of them, in epochs.
 func (p *Pager) delays(policy *Policy, epoch uint32, working bool) (age, collect uint32) {
+	p.burst = false
 	age, collect = uint32(policy.Delay/epochUnit), uint32(collectTime/epochUnit)
 	if working {
 		age = max(age, uint32(policy.WorkDelay/epochUnit))
@@ -325,6 +336,7 @@ func (p *Pager) delays(policy *Policy, epoch uint32, working bool) (age, collect
 		// More is coming: the guest shall not be held up while it frees it.
 		age = max(age, 2*floodMax)
 	case p.surplus() > burstFrames:
+		p.burst = true
 		return min(age, uint32(policy.BurstDelay/epochUnit)), 0
 	}
 	return age, collect
@@ -345,27 +357,35 @@ func (p *Pager) read(epoch uint32) (err error) {
 		return err
 	}
 	p.cache.busy()
+	asked := uint64(0)
+	for _, i := range p.intents {
+		if i.Op == ring.OpBind {
+			asked += i.Count
+		}
+	}
 	for _, i := range p.intents {
 		if i.Op == ring.OpGive {
 			p.pending.add(i.First, i.Count, epoch)
 			continue
 		}
-		if err := p.bind(i.First, i.Count, epoch); err != nil {
+		if err := p.bind(i.First, i.Count, asked >= hugeAsk, epoch); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// bind provides memory ahead of need, within the limits.
-func (p *Pager) bind(first, count uint64, epoch uint32) error {
+// bind provides memory ahead of need, within the limits; in huge pages if there
+// are some.
+func (p *Pager) bind(first, count uint64, huge bool, epoch uint32) error {
 	policy := p.policy.Load()
 	resident, limit, err := p.resident()
 	if err != nil {
 		return err
 	}
 	most := uint64(max(policy.Ahead, policy.BindGrain))
-	if p.pressed.Load() {
+	if p.pressed.Load() || p.burst {
+		// The guest has a window open still as wide as the burst was.
 		most = 0
 	}
 	if resident < limit {
@@ -380,12 +400,16 @@ func (p *Pager) bind(first, count uint64, epoch uint32) error {
 	if count == 0 {
 		return nil
 	}
-	if err := p.binder.bind(first, count, epoch); err != nil {
+	if huge && resident+hugeGrain*ring.FrameSize > limit {
+		huge = false
+	}
+	bound, err := p.binder.bind(first, count, huge, epoch)
+	if err != nil {
 		return err
 	}
 	if policy.Unbind {
 		// What is not used soon goes back.
-		p.pending.add(first, count, epoch)
+		p.pending.add(first, max(count, bound-first), epoch)
 	}
 	return nil
 }
@@ -414,23 +438,34 @@ func (p *Pager) limit() uint64 {
 
 // takeBack unbinds what has been free long enough.
 func (p *Pager) takeBack(policy *Policy, epoch, age uint32, working bool) error {
-	due := p.pending.due(epoch, age)
-	if !policy.Unbind || len(due) == 0 {
+	if !policy.Unbind {
+		p.pending.drop(epoch, age)
 		return nil
 	}
 	t := taking{grain: policy.Grain, least: 1, epoch: epoch, age: age}
-	if working && age >= uint32(policy.Delay/epochUnit) {
-		t.least = workRun
+	if working && !p.pressed.Load() {
+		t.least, t.cut = workRun, uint32(cutDelay/epochUnit)
 	}
 	t.left = func(first, count uint64) { p.pending.add(first, count, epoch) }
-	t.between = func(passed time.Duration) error {
+	t.between = func() error {
 		if !p.pressed.Load() {
-			p.pacer.rest(passed)
+			p.pacer.rest()
 		}
 		return p.read(p.now())
 	}
-	for _, r := range due {
-		if err := p.binder.unbind(r.first, r.count, t); err != nil {
+	// What is left over for later has its turn then.
+	for todo := p.pending.len(); todo > 0; {
+		due, n := p.pending.due(epoch, age)
+		if n == 0 {
+			break
+		}
+		todo -= n
+		for _, r := range due {
+			if err := p.binder.unbind(r.first, r.count, t); err != nil {
+				return err
+			}
+		}
+		if err := t.between(); err != nil {
 			return err
 		}
 	}
@@ -490,84 +525,4 @@ func (r *rest) working(o *Options) bool {
 		r.quiet++
 	}
 	return r.quiet < restLooks
-}
-
-// run of frames that became free, and when.
-type span struct {
-	first, count uint64
-	at           uint32
-}
-
-// queue holds free frames until they are due, the oldest first. The guest
-// decides how much there is, so it is bounded: what does not fit is found by a
-// scan.
-type queue struct {
-	spans    []span
-	frames   uint64 // in spans, some of them more than once
-	overflow atomic.Bool
-}
-
-const queueMax = 1 << 16
-
-func (q *queue) empty() bool { return len(q.spans) == 0 }
-
-// shrink gives the memory of an empty queue back: many cells are idle.
-func (q *queue) shrink() {
-	const small = 64
-	if cap(q.spans) > small {
-		q.spans = nil
-	}
-}
-
-func (q *queue) add(first, count uint64, at uint32) {
-	if n := len(q.spans); n > 0 {
-		last := &q.spans[n-1]
-		if last.at == at && last.first+last.count == first {
-			last.count += count
-			q.frames += count
-			return
-		}
-		if last.at == at && first+count == last.first {
-			last.first, last.count = first, last.count+count
-			q.frames += count
-			return
-		}
-	}
-	if len(q.spans) >= queueMax {
-		q.overflow.Store(true)
-		return
-	}
-	q.spans = append(q.spans, span{first, count, at})
-	q.frames += count
-}
-
-// waits says whether something is at least age old.
-func (q *queue) waits(epoch, age uint32) bool {
-	return len(q.spans) > 0 && epoch-q.spans[0].at >= age
-}
-
-// due takes out what is at least age old, in the order of memory, neighbours
-// joined.
-func (q *queue) due(epoch, age uint32) []span {
-	n := 0
-	for n < len(q.spans) && epoch-q.spans[n].at >= age {
-		q.frames -= q.spans[n].count
-		n++
-	}
-	if n == 0 {
-		return nil
-	}
-	out := slices.Clone(q.spans[:n])
-	q.spans = slices.Delete(q.spans, 0, n)
-	slices.SortFunc(out, func(a, b span) int { return cmp.Compare(a.first, b.first) })
-	joined := out[:1]
-	for _, s := range out[1:] {
-		last := &joined[len(joined)-1]
-		if s.first <= last.first+last.count {
-			last.count = max(last.count, s.first+s.count-last.first)
-			continue
-		}
-		joined = append(joined, s)
-	}
-	return joined
 }

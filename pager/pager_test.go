@@ -33,7 +33,15 @@ const cellFrames = 4096
 
 func newCell(t *testing.T, policy Policy, change func(*Options)) *cell {
 	t.Helper()
-	mem, err := memory.New("test", cellFrames*ring.FrameSize, controlSize)
+	return newCellOf(t, memory.New, policy, change)
+}
+
+// allocate makes the memory of a cell.
+type allocate func(name string, size, tailSize uint64) (*memory.Memory, error)
+
+func newCellOf(t *testing.T, newMemory allocate, policy Policy, change func(*Options)) *cell {
+	t.Helper()
+	mem, err := newMemory("test", cellFrames*ring.FrameSize, controlSize)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -468,15 +476,15 @@ func TestQueue(t *testing.T) {
 	q.add(10, 5, 1)
 	q.add(15, 5, 1)
 	q.add(5, 5, 1)
-	if len(q.spans) != 1 {
+	if q.len() != 1 {
 		t.Errorf("neighbours are not joined: %v", q.spans)
 	}
 	q.add(100, 1, 2)
 	q.add(18, 10, 3)
-	if due := q.due(10, 8); len(due) != 2 || due[0] != (span{5, 15, 1}) || due[1] != (span{100, 1, 2}) {
+	if due, n := q.due(10, 8); n != 2 || len(due) != 2 || due[0] != (span{5, 15, 1}) || due[1] != (span{100, 1, 2}) {
 		t.Errorf("%v", due)
 	}
-	if due := q.due(10, 0); len(due) != 1 || !q.empty() {
+	if due, n := q.due(10, 0); n != 1 || len(due) != 1 || !q.empty() {
 		t.Errorf("%v", due)
 	}
 	for i := range uint64(2 * queueMax) {
@@ -561,7 +569,7 @@ func TestNeighbours(t *testing.T) {
 	var left []ring.Intent
 	take := taking{grain: 1, least: 130, epoch: 180, age: 80,
 		left:    func(first, count uint64) { left = append(left, ring.Intent{First: first, Count: count}) },
-		between: func(time.Duration) error { return nil },
+		between: func() error { return nil },
 	}
 	if err := b.unbind(1000, 100, take); err != nil {
 		t.Fatal(err)

@@ -46,12 +46,16 @@ const hugeGrain = 512
 // long; but a program that ends often leaves much that nobody needs.
 const (
 	delay      = 75 * time.Millisecond
-	workDelay  = 150 * time.Millisecond
+	workDelay  = 100 * time.Millisecond
 	burstDelay = 10 * time.Millisecond
 )
 
 // calmDelay is that of a policy that shall cost nothing while the cell works.
 const calmDelay = time.Second
+
+// cutDelay is how long a part of a huge page of the host has been free before the
+// page is cut while the guest works.
+const cutDelay = 300 * time.Millisecond
 
 // reportDelay is how long Linux's free page reporting waits after the first free
 // page (mm/page_reporting.c, PAGE_REPORTING_DELAY).
@@ -60,13 +64,13 @@ const reportDelay = 2 * time.Second
 // Policies are those that can be chosen by name: first ours, then what it is
 // compared with.
 var Policies = []Policy{
-	{Name: "page", Unbind: true, Delay: delay, WorkDelay: workDelay, BurstDelay: burstDelay, Grain: 1, Ahead: 512},
+	{Name: "page", Unbind: true, Delay: delay, WorkDelay: workDelay, BurstDelay: burstDelay, Grain: 1, Ahead: 1024},
 	// To wait so long costs next to no time, and memory still follows the demand
 	// of phases.
-	{Name: "calm", Unbind: true, Delay: delay, WorkDelay: calmDelay, BurstDelay: burstDelay, Grain: 1, Ahead: 512},
+	{Name: "calm", Unbind: true, Delay: delay, WorkDelay: calmDelay, BurstDelay: burstDelay, Grain: 1, Ahead: 1024},
 	// Like page, with the grain of systems that give memory in huge pages
 	// (HyperAlloc). It has our hysteresis, so that only the grain differs.
-	{Name: "huge", Unbind: true, Delay: delay, WorkDelay: workDelay, BurstDelay: burstDelay, Grain: hugeGrain, BindGrain: hugeGrain},
+	{Name: "huge", Unbind: true, Delay: delay, WorkDelay: workDelay, BurstDelay: burstDelay, Grain: hugeGrain, Ahead: 1024, BindGrain: hugeGrain},
 	// Free page reporting, as virtio-balloon does it with order 9 and 0.
 	{Name: "report", Unbind: true, Delay: reportDelay, Grain: hugeGrain},
 	{Name: "report4k", Unbind: true, Delay: reportDelay, Grain: 1},

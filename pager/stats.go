@@ -14,6 +14,7 @@ type counters struct {
 	bindCalls, unbindCalls atomic.Uint64
 	bindNs, unbindNs       atomic.Uint64
 	unused, refused, scans atomic.Uint64
+	huge                   atomic.Uint64
 }
 
 // Stats are the figures of a Pager. Frames have ring.FrameSize bytes.
@@ -28,9 +29,12 @@ type Stats struct {
 	Bound, Unbound         uint64
 	BindCalls, UnbindCalls uint64
 	BindNs, UnbindNs       uint64
+	// Huge pages were bound whole; their frames are in Bound.
+	Huge uint64
 	// Unused frames were bound ahead and taken back without having been used.
 	Unused uint64
-	// Refused frames were not bound ahead because of a limit or pressure.
+	// Refused frames were not bound ahead because of a limit or pressure, or while
+	// the memory of a burst went back.
 	Refused uint64
 	// Scans of the whole table, after the ring overflowed.
 	Scans uint64
@@ -65,7 +69,7 @@ func (p *Pager) Stats() Stats {
 		Policy: p.policy.Load().Name, Frames: p.ring.Frames(),
 		Bound: c.bound.Load(), Unbound: c.unbound.Load(),
 		BindCalls: c.bindCalls.Load(), UnbindCalls: c.unbindCalls.Load(),
-		BindNs: c.bindNs.Load(), UnbindNs: c.unbindNs.Load(),
+		BindNs: c.bindNs.Load(), Huge: c.huge.Load(), UnbindNs: c.unbindNs.Load(),
 		Unused: c.unused.Load(), Refused: c.refused.Load(), Scans: c.scans.Load(),
 		Pressure: p.pressed.Load(), Limit: p.limit(), Guest: p.ring.Guest(),
 	}

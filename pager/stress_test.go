@@ -3,12 +3,14 @@
 package pager
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -54,6 +56,7 @@ func brokenRules() ring.Table {
 type allocator struct {
 	guest *ring.Guest
 	mem   []byte
+	huge  bool // ask for huge pages
 	mu    sync.Mutex
 	free  []uint64
 	seq   atomic.Uint64
@@ -67,7 +70,7 @@ func (a *allocator) pop(r *rand.Rand) (frame uint64, zero, ok bool) {
 	if n == 0 {
 		return 0, false, false
 	}
-	if r.IntN(8) == 0 { // now and then from anywhere
+	if !a.huge && r.IntN(8) == 0 { // now and then from anywhere
 		i := r.IntN(n)
 		a.free[i], a.free[n-1] = a.free[n-1], a.free[i]
 	}
@@ -76,6 +79,9 @@ func (a *allocator) pop(r *rand.Rand) (frame uint64, zero, ok bool) {
 	zero = a.guest.Take(frame)
 	if n > 64 && r.IntN(16) == 0 {
 		a.guest.Tell(ring.Intent{Op: ring.OpBind, First: a.free[n-32], Count: 1})
+	}
+	if a.huge && r.IntN(64) == 0 {
+		a.guest.Tell(ring.Intent{Op: ring.OpBind, First: r.Uint64N(stressFrames/hugeGrain) * hugeGrain, Count: hugeGrain})
 	}
 	return frame, zero, true
 }
@@ -87,6 +93,16 @@ func (a *allocator) push(frame uint64) bool {
 	a.guest.Tell(ring.Intent{Op: ring.OpGive, First: frame, Count: 1})
 	a.free = append(a.free, frame)
 	return ok
+}
+
+// sort makes the lowest frames the next, as a kernel does by joining neighbours: or
+// no huge page would ever be free as a whole.
+func (a *allocator) sort() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.huge {
+		slices.SortFunc(a.free, func(x, y uint64) int { return cmp.Compare(y, x) })
+	}
 }
 
 // page is the memory of a frame; places are the words of it that are looked at.
@@ -122,6 +138,7 @@ func (a *allocator) cpu(seed uint64, ops int) error {
 	for range ops {
 		if len(mine) == 0 {
 			grow = true
+			a.sort()
 		} else if len(mine) > stressFrames/stressCPUs*9/10 || r.IntN(4000) == 0 {
 			grow = false
 		}
@@ -172,7 +189,7 @@ func stressGuest(role string) int {
 	}
 	g.Notify = func() { _, _ = unix.Write(4, []byte{1}) }
 	g.Boot(0, tableFrames)
-	a := &allocator{guest: g, mem: mem[:size]}
+	a := &allocator{guest: g, mem: mem[:size], huge: role == "huge"}
 	for f := uint64(stressFrames) - 1; f >= tableFrames; f-- {
 		a.free = append(a.free, f)
 	}
@@ -192,9 +209,9 @@ func stressGuest(role string) int {
 
 // stress runs the guest's process against a Pager and returns its exit status,
 // its output and the Pager's figures.
-func stress(t *testing.T, role string, ops int) (int, string, Stats) {
+func stress(t *testing.T, newMemory allocate, role string, ops int) (int, string, Stats) {
 	t.Helper()
-	mem, err := memory.New("stress", stressFrames*ring.FrameSize, controlSize)
+	mem, err := newMemory("stress", stressFrames*ring.FrameSize, controlSize)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -250,7 +267,7 @@ func TestStress(t *testing.T) {
 	if n, err := strconv.Atoi(os.Getenv(stressOps)); err == nil {
 		ops = n
 	}
-	status, out, s := stress(t, "right", ops)
+	status, out, s := stress(t, memory.New, "right", ops)
 	if status != 0 {
 		t.Fatalf("status %d: %s", status, out)
 	}
@@ -264,7 +281,7 @@ func TestStress(t *testing.T) {
 // wait.
 func TestStressFindsPlantedBug(t *testing.T) {
 	for range 20 {
-		if status, out, _ := stress(t, "broken", 400_000); status == statusLost {
+		if status, out, _ := stress(t, memory.New, "broken", 400_000); status == statusLost {
 			t.Log(strings.TrimSpace(out))
 			return
 		}

@@ -47,7 +47,7 @@ Flags:
                         none  nothing: a process in the cell can take over the
                               cell's kernel. The boundary between the cell and
                               the host is the same in all modes.
-  --pager POLICY      how host memory follows the cell's demand      (off)
+  --pager POLICY      how host memory follows the cell's demand     (calm)
                         off       what was used once stays
                         page      bound ahead of use, free frames go back
                         calm      the same, but free frames of a cell that works
@@ -200,8 +200,8 @@ func printPager(w io.Writer, c *cell.Cell) {
 		return
 	}
 	g := s.Guest
-	fmt.Fprintf(w, "paracell: pager %s: %d frames bound ahead in %d calls, %v each, %d not used; %d taken back in %d calls, %v each\n",
-		s.Policy, s.Bound, s.BindCalls, per(s.BindNs, s.Bound), s.Unused, s.Unbound, s.UnbindCalls, per(s.UnbindNs, s.Unbound))
+	fmt.Fprintf(w, "paracell: pager %s: %d frames bound ahead in %d calls, %d of them huge pages, %v each, %d not used; %d taken back in %d calls, %v each\n",
+		s.Policy, s.Bound, s.BindCalls, s.Huge, per(s.BindNs, s.Bound), s.Unused, s.Unbound, s.UnbindCalls, per(s.UnbindNs, s.Unbound))
 	fmt.Fprintf(w, "paracell: pager: %d frames taken, %d of them unbound, %d being bound, %d bound ahead; %d need no zeroing; %d waits, longest %d cycles; %d notifications, %d scans\n",
 		g.Taken, g.TakenUnbound, g.TakenBinding, g.TakenAhead, g.ZeroSkipped, g.Waits, g.WaitMaxCycles, g.Kicks, s.Scans)
 }
