@@ -17,7 +17,7 @@ const (
 	DefaultMemory    = 512 << 20
 	DefaultOverhead  = 64 << 20
 	DefaultIsolation = "auto"
-	DefaultPager     = "off"
+	DefaultPager     = "calm"
 	DefaultCwd       = "/"
 	defaultPath      = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 )
