@@ -32,24 +32,26 @@ const (
 	workRun = 16
 )
 
-// bind provides memory for the unbound frames of [first, first+count), and if
-// wanted for the huge pages in which they are. It returns the end of what it has
-// looked at.
-func (b *binder) bind(first, count uint64, huge bool, epoch uint32) (end uint64, err error) {
+// bind provides memory for the unbound frames of [first, first+count), and for the
+// huge pages in which they are, as far as there is room for so many frames. It
+// returns what it has looked at.
+func (b *binder) bind(first, count, room uint64, epoch uint32) (from, to uint64, err error) {
+	from = first
 	f, end := first, first+count
 	for f < end {
-		if huge {
-			next, err := b.bindHuge(f, epoch)
+		if f == first || f%hugeGrain == 0 {
+			start := f &^ (hugeGrain - 1)
+			done, err := b.bindHuge(start, end, room, epoch)
 			if err != nil {
-				return f, err
+				return from, f, err
 			}
-			if next > f {
-				f = next
+			if done {
+				from, f, room = min(from, start), start+hugeGrain, room-hugeGrain
 				continue
 			}
 		}
 		run := f
-		for run < end && run-f < bindRun && b.ring.Do(ring.BindStart, run, epoch) {
+		for run < end && run-f < bindRun && (run == f || run%hugeGrain != 0) && b.ring.Do(ring.BindStart, run, epoch) {
 			run++
 		}
 		if run == f {
@@ -64,13 +66,14 @@ func (b *binder) bind(first, count uint64, huge bool, epoch uint32) (end uint64,
 			b.ring.Do(ring.BindDone, g, epoch)
 		}
 		if err != nil {
-			return f, err
+			return from, f, err
 		}
 		b.count.bindCalls.Add(1)
 		b.count.bound.Add(run - f)
+		room -= min(room, run-f)
 		f = run
 	}
-	return f, nil
+	return from, f, nil
 }
 
 // populate makes the host provide zeroed memory. Unlike writing zeroes it does
@@ -139,12 +142,15 @@ func (b *binder) unbind(first, count uint64, t taking) error {
 				continue
 			}
 		}
+		if b.huge.has(f) { // a block of it
+			b.huge.set(f, false)
+		}
 		from, youngest, last := f, age, end
 		if w := b.ring.Word(f); grain == 1 && w.State() == ring.StateFreePending && w.Age(epoch) >= age {
 			// A call for one frame costs as much as for ten: neighbours that
 			// are nearly due go with it.
 			youngest, last = age/2, b.ring.Frames()
-			for f > low && b.due(f-1, epoch, youngest) {
+			for f > low && !b.huge.has(f-1) && b.due(f-1, epoch, youngest) {
 				f--
 			}
 		}
@@ -166,7 +172,7 @@ func (b *binder) unbind(first, count uint64, t taking) error {
 		}
 		run := f
 		for run < last && run-f < max(unbindRun, grain) && (run == f || grain == 1 || run%grain != 0) {
-			if !b.begin(run, epoch, youngest) {
+			if run > f && b.huge.has(run) || !b.begin(run, epoch, youngest) {
 				break
 			}
 			run++
@@ -219,7 +225,7 @@ func (b *binder) begin(f uint64, epoch, age uint32) bool {
 // dueRun counts the frames from first on, up to end, that are due.
 func (b *binder) dueRun(first, end uint64, epoch, age uint32) uint64 {
 	f := first
-	for f < end && b.due(f, epoch, age) {
+	for f < end && (f == first || !b.huge.has(f)) && b.due(f, epoch, age) {
 		f++
 	}
 	return f - first

@@ -4,6 +4,7 @@ package pager
 
 import (
 	"errors"
+	"fmt"
 	"syscall"
 	"time"
 	"unsafe"
@@ -16,8 +17,9 @@ import (
 // takes more than 20 us, and a third one watch for that some ten thousand times a
 // second: on the processor that the guest could use. None of them waits for
 // anything but locks of the host's, so they are made without telling the
-// scheduler. A call takes less than a millisecond; that long another goroutine may
-// have to wait where GOMAXPROCS is 1, and a collection of garbage anywhere.
+// scheduler, but for those that make huge pages. A call takes less than a
+// millisecond; that long another goroutine may have to wait where GOMAXPROCS is 1,
+// and a collection of garbage anywhere.
 
 // retry repeats a call that a signal has interrupted; Go's scheduler sends them.
 func retry(call func() syscall.Errno) error {
@@ -31,15 +33,27 @@ func retry(call func() syscall.Errno) error {
 	}
 }
 
+// errNoMemory: the host has none, or a bad page of it. Whoever touches that has the
+// trouble; who binds ahead of need does not.
+var errNoMemory = errors.New("no memory")
+
+// populated says what went wrong when memory was to be provided (madvise(2)).
+func populated(err error) error {
+	if errors.Is(err, unix.ENOMEM) || errors.Is(err, unix.EFAULT) || errors.Is(err, unix.EHWPOISON) {
+		return fmt.Errorf("%w: %w", errNoMemory, err)
+	}
+	return err
+}
+
 // populate makes the host provide the memory of a mapping.
 func populate(mapped []byte) error {
 	if len(mapped) == 0 {
 		return nil
 	}
-	return retry(func() syscall.Errno {
+	return populated(retry(func() syscall.Errno {
 		_, _, errno := unix.RawSyscall(unix.SYS_MADVISE, uintptr(unsafe.Pointer(&mapped[0])), uintptr(len(mapped)), unix.MADV_POPULATE_WRITE)
 		return errno
-	})
+	}))
 }
 
 // window is where huge pages are made: a place in our address space to which one
@@ -61,22 +75,29 @@ func (w *window) close() error {
 	return err
 }
 
+// errNoPlace: the host maps no more.
+var errNoPlace = errors.New("no place to map a page")
+
 // populate makes the host provide the memory of a file at offset, a multiple of
-// the size, in one page if it has one and none of it is there.
+// the size, in one page if it has one and none of it is there. To find one it may
+// have to move others, so Go's scheduler is told. After errNoPlace, which is an
+// errNoMemory, there may be something else at the place: the window is not to be
+// used again, nor to be closed.
 func (w *window) populate(fd int, offset uint64) error {
 	at := (w.base + w.size - 1) &^ (w.size - 1)
 	if _, err := raw(unix.SYS_MMAP, at, w.size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_FIXED|unix.MAP_NORESERVE, uintptr(fd), uintptr(offset)); err != nil {
-		return err
+		return fmt.Errorf("%w: %w: %w", errNoPlace, errNoMemory, err)
 	}
-	_, err := raw(unix.SYS_MADVISE, at, w.size, unix.MADV_HUGEPAGE, 0, 0, 0)
-	if err == nil {
-		err = retry(func() syscall.Errno {
-			_, _, errno := unix.RawSyscall(unix.SYS_MADVISE, at, w.size, unix.MADV_POPULATE_WRITE)
-			return errno
-		})
+	// Without, it is as many small ones.
+	_, _ = raw(unix.SYS_MADVISE, at, w.size, unix.MADV_HUGEPAGE, 0, 0, 0)
+	err := populated(retry(func() syscall.Errno {
+		_, _, errno := unix.Syscall(unix.SYS_MADVISE, at, w.size, unix.MADV_POPULATE_WRITE)
+		return errno
+	}))
+	if _, closed := raw(unix.SYS_MMAP, at, w.size, unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_FIXED|unix.MAP_NORESERVE, ^uintptr(0), 0); closed != nil {
+		return fmt.Errorf("%w: %w: %w", errNoPlace, errNoMemory, closed)
 	}
-	_, closed := raw(unix.SYS_MMAP, at, w.size, unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_FIXED|unix.MAP_NORESERVE, ^uintptr(0), 0)
-	return errors.Join(err, closed)
+	return err
 }
 
 func raw(call, a, b, c, d, e, f uintptr) (uintptr, error) {

@@ -46,7 +46,11 @@ func TestHostileGuest(t *testing.T) {
 func hostileRound(t *testing.T, seed uint64) (failed bool) {
 	policy := Policies[seed%uint64(len(Policies))]
 	policy.Delay = 0
-	c := newCell(t, policy, func(o *Options) { o.Verify = seed%2 == 0 })
+	newMemory := memory.New
+	if seed/uint64(len(Policies))%2 == 0 {
+		newMemory = memory.NewHuge
+	}
+	c := newCellOf(t, newMemory, policy, func(o *Options) { o.Verify = seed%2 == 0 })
 	defer c.Pager.Close()
 	// Behind the ring the control area belongs to others.
 	tail := c.memory.Tail()

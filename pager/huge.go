@@ -3,6 +3,7 @@
 package pager
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/paracell/paracell/pager/ring"
@@ -39,6 +40,16 @@ func (h *hugePages) open(frames uint64) error {
 	return nil
 }
 
+// populate makes one at an offset of the file. If there is no place for it there
+// will be none later.
+func (h *hugePages) populate(fd int, offset uint64) error {
+	err := h.window.populate(fd, offset)
+	if errors.Is(err, errNoPlace) {
+		h.window = nil
+	}
+	return err
+}
+
 func (h *hugePages) close() {
 	if h.window != nil {
 		_ = h.window.close()
@@ -60,44 +71,43 @@ func (h *hugePages) set(f uint64, whole bool) {
 	}
 }
 
-// bindHuge binds the huge page of frame f, all of which is unbound, and returns the
-// frame after it; f if it is not to be bound.
-func (b *binder) bindHuge(f uint64, epoch uint32) (next uint64, err error) {
-	first := f &^ (hugeGrain - 1)
+// bindHuge binds the huge page at frame first, if all of it is unbound and there is
+// room for it beside what else was asked for, as far as end.
+func (b *binder) bindHuge(first, end, room uint64, epoch uint32) (bool, error) {
 	last := first + hugeGrain
-	if b.huge.window == nil || last > b.ring.Frames() {
-		return f, nil
+	if b.huge.window == nil || last > b.ring.Frames() || room < hugeGrain+end-min(end, last) {
+		return false, nil
 	}
-	for g := first; g < last; g++ {
-		if b.ring.Word(g).State() != ring.StateUnbound {
-			return f, nil
+	for f := first; f < last; f++ {
+		if b.ring.Word(f).State() != ring.StateUnbound {
+			return false, nil
 		}
 	}
 	n := uint64(0)
-	for g := first; g < last; g++ {
-		if b.ring.Do(ring.BindStart, g, epoch) {
+	for f := first; f < last; f++ {
+		if b.ring.Do(ring.BindStart, f, epoch) {
 			n++
 		}
 	}
 	m := startMeter()
-	err = b.huge.window.populate(int(b.memory.File().Fd()), first*ring.FrameSize)
+	err := b.huge.populate(int(b.memory.File().Fd()), first*ring.FrameSize)
 	b.count.bindNs.Add(uint64(m.read()))
-	for g := first; g < last; g++ {
-		b.ring.Do(ring.BindDone, g, epoch)
+	for f := first; f < last; f++ {
+		b.ring.Do(ring.BindDone, f, epoch)
 	}
 	if err != nil {
-		return f, fmt.Errorf("bind a huge page at frame %#x: %w", first, err)
+		return false, fmt.Errorf("bind a huge page at frame %#x: %w", first, err)
 	}
 	if b.prefault != nil {
 		if err := b.prefault(first*ring.FrameSize, hugeGrain*ring.FrameSize); err != nil {
-			return f, err
+			return false, err
 		}
 	}
-	b.huge.set(f, true)
+	b.huge.set(first, true)
 	b.count.bindCalls.Add(1)
 	b.count.bound.Add(n)
 	b.count.huge.Add(1)
-	return last, nil
+	return true, nil
 }
 
 // unbindHuge deals with the huge page of frame f, which is due or not: it takes it
@@ -119,9 +129,7 @@ func (b *binder) unbindHuge(f, end uint64, t taking) (next uint64, err error) {
 	case n == 0:
 		return min(end, last), nil
 	case n < hugeCut && oldest < t.cut:
-		if t.left != nil {
-			t.left(f, min(end, last)-f)
-		}
+		t.left(f, min(end, last)-f)
 		return min(end, last), nil
 	}
 	b.huge.set(f, false)

@@ -48,6 +48,9 @@ type Options struct {
 	Idle func() bool
 	// Pressure says whether the host is short of memory. nil: never.
 	Pressure func() bool
+	// Group, if there is one, is asked before memory is bound, and closed with the
+	// Pager.
+	Group *Group
 	// Busy says whether the host has no processor to spare for binding ahead
 	// of need. nil: it has.
 	Busy func() bool
@@ -114,6 +117,10 @@ const (
 	floodEnd = 8
 	floodMax = 200
 )
+
+// groupMargin is what is left of a control group's limit, in frames: for what others
+// in it use within groupTime.
+const groupMargin = 16 << 20 / ring.FrameSize
 
 // flood finds out whether the guest is freeing a lot.
 type flood struct {
@@ -222,6 +229,9 @@ func (p *Pager) Close() {
 		close(p.closing)
 		p.done.Wait()
 		p.binder.huge.close()
+		if p.options.Group != nil {
+			_ = p.options.Group.Close()
+		}
 	})
 }
 
@@ -304,6 +314,7 @@ func (p *Pager) round() (time.Duration, error) {
 			return 0, err
 		}
 	}
+	p.burst = false
 	if p.look.Swap(false) {
 		p.cache.soon()
 	}
@@ -323,7 +334,6 @@ func (p *Pager) round() (time.Duration, error) {
 // delays finds out whether a burst has ended, and says how long a frame has to have been free, and how long due frames
 // wait for more of them, in epochs.
 func (p *Pager) delays(policy *Policy, epoch uint32, working bool) (age, collect uint32) {
-	p.burst = false
 	age, collect = uint32(policy.Delay/epochUnit), uint32(collectTime/epochUnit)
 	if working {
 		age = max(age, uint32(policy.WorkDelay/epochUnit))
@@ -383,16 +393,19 @@ func (p *Pager) bind(first, count uint64, huge bool, epoch uint32) error {
 	if err != nil {
 		return err
 	}
-	most := uint64(max(policy.Ahead, policy.BindGrain))
+	most, room := uint64(max(policy.Ahead, policy.BindGrain)), uint64(0)
+	if resident < limit {
+		room = (limit - resident) / ring.FrameSize
+	}
+	if p.options.Group != nil {
+		room = min(room, p.options.Group.Room()/ring.FrameSize)
+		room -= min(room, groupMargin)
+	}
 	if p.pressed.Load() || p.burst {
 		// The guest has a window open still as wide as the burst was.
 		most = 0
 	}
-	if resident < limit {
-		most = min(most, (limit-resident)/ring.FrameSize)
-	} else {
-		most = 0
-	}
+	most = min(most, room)
 	if count > most {
 		p.binder.count.refused.Add(count - most)
 		count = most
@@ -400,16 +413,22 @@ func (p *Pager) bind(first, count uint64, huge bool, epoch uint32) error {
 	if count == 0 {
 		return nil
 	}
-	if huge && resident+hugeGrain*ring.FrameSize > limit {
-		huge = false
+	if !huge {
+		room = 0 // for more than was asked for
 	}
-	bound, err := p.binder.bind(first, count, huge, epoch)
-	if err != nil {
+	before := p.binder.count.bound.Load()
+	from, to, err := p.binder.bind(first, count, room, epoch)
+	if p.options.Group != nil {
+		p.options.Group.bound((p.binder.count.bound.Load() - before) * ring.FrameSize)
+	}
+	if errors.Is(err, errNoMemory) {
+		p.binder.count.refused.Add(first + count - min(to, first+count))
+	} else if err != nil {
 		return err
 	}
-	if policy.Unbind {
+	if policy.Unbind && to > from {
 		// What is not used soon goes back.
-		p.pending.add(first, max(count, bound-first), epoch)
+		p.pending.add(from, to-from, epoch)
 	}
 	return nil
 }
@@ -444,18 +463,19 @@ func (p *Pager) takeBack(policy *Policy, epoch, age uint32, working bool) error 
 	}
 	t := taking{grain: policy.Grain, least: 1, epoch: epoch, age: age}
 	if working && !p.pressed.Load() {
-		t.least, t.cut = workRun, uint32(cutDelay/epochUnit)
+		t.least, t.cut = workRun, age+uint32(cutDelay/epochUnit)
 	}
 	t.left = func(first, count uint64) { p.pending.add(first, count, epoch) }
 	t.between = func() error {
 		if !p.pressed.Load() {
 			p.pacer.rest()
 		}
-		return p.read(p.now())
+		// The epoch stays: for what is freed or bound meanwhile, too.
+		return p.read(epoch)
 	}
 	// What is left over for later has its turn then.
 	for todo := p.pending.len(); todo > 0; {
-		due, n := p.pending.due(epoch, age)
+		due, n := p.pending.due(epoch, age, todo)
 		if n == 0 {
 			break
 		}

@@ -481,11 +481,32 @@ func TestQueue(t *testing.T) {
 	}
 	q.add(100, 1, 2)
 	q.add(18, 10, 3)
-	if due, n := q.due(10, 8); n != 2 || len(due) != 2 || due[0] != (span{5, 15, 1}) || due[1] != (span{100, 1, 2}) {
+	if due, n := q.due(10, 8, 100); n != 2 || len(due) != 2 || due[0] != (span{5, 15, 1}) || due[1] != (span{100, 1, 2}) {
 		t.Errorf("%v", due)
 	}
-	if due, n := q.due(10, 0); n != 1 || len(due) != 1 || !q.empty() {
+	if due, n := q.due(10, 0, 100); n != 1 || len(due) != 1 || !q.empty() {
 		t.Errorf("%v", due)
+	}
+	q.add(50, 1, 5)
+	q.add(60, 1, 5)
+	q.add(70, 1, 20) // when the epoch was another
+	if _, n := q.due(10, 0, 1); n != 1 {
+		t.Errorf("%d spans instead of one", n)
+	}
+	if _, n := q.due(10, 0, 100); n != 1 || q.len() != 1 || q.waits(10, 0) {
+		t.Errorf("%d spans are due, %d are left", n, q.len())
+	}
+	q.drop(20, 0)
+	for i := range uint64(3 * dueMax) {
+		q.add(2*i, 1, 1)
+	}
+	for range 3 {
+		if due, n := q.due(10, 0, queueMax); n != dueMax || len(due) != dueMax {
+			t.Errorf("%d spans", n)
+		}
+	}
+	if !q.empty() || q.frames != 0 {
+		t.Errorf("%d frames in %d spans are left", q.frames, q.len())
 	}
 	for i := range uint64(2 * queueMax) {
 		q.add(2*i, 1, 1)

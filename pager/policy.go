@@ -53,9 +53,9 @@ const (
 // calmDelay is that of a policy that shall cost nothing while the cell works.
 const calmDelay = time.Second
 
-// cutDelay is how long a part of a huge page of the host has been free before the
-// page is cut while the guest works.
-const cutDelay = 300 * time.Millisecond
+// cutDelay is how much longer than other frames a part of a huge page of the host
+// has been free before the page is cut, while the guest works.
+const cutDelay = 200 * time.Millisecond
 
 // reportDelay is how long Linux's free page reporting waits after the first free
 // page (mm/page_reporting.c, PAGE_REPORTING_DELAY).

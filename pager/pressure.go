@@ -4,7 +4,6 @@ package pager
 
 import (
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -76,29 +75,12 @@ func (p Pressure) stalled(path string) bool {
 	return false
 }
 
-// full compares the memory of our control group with its limit, in either
-// version of control groups.
+// full compares the memory of our control group with its limit.
 func (p Pressure) full() bool {
-	for line := range strings.Lines(p.read("/proc/self/cgroup")) {
-		_, rest, _ := strings.Cut(strings.TrimSpace(line), ":")
-		controllers, path, ok := strings.Cut(rest, ":")
-		if !ok {
-			continue
-		}
-		var dir, usage, limit string
-		switch {
-		case controllers == "":
-			dir, usage, limit = "/sys/fs/cgroup", "memory.current", "memory.max"
-		case strings.Contains(","+controllers+",", ",memory,"):
-			dir, usage, limit = "/sys/fs/cgroup/memory", "memory.usage_in_bytes", "memory.limit_in_bytes"
-		default:
-			continue
-		}
-		used, ok1 := p.number(filepath.Join(dir, path, usage))
-		most, ok2 := p.number(filepath.Join(dir, path, limit))
-		if ok1 && ok2 && most > 0 && used >= most*fullShare {
-			return true
-		}
+	for _, f := range memoryGroup(p.Root, p.read("/proc/self/cgroup")) {
+		used, ok1 := p.number(f.usage)
+		most, ok2 := p.number(f.limit)
+		return ok1 && ok2 && most > 0 && used >= most*fullShare
 	}
 	return false
 }
@@ -109,7 +91,7 @@ func (p Pressure) number(path string) (float64, bool) {
 }
 
 func (p Pressure) read(path string) string {
-	b, err := os.ReadFile(filepath.Join("/", p.Root, path))
+	b, err := os.ReadFile(inRoot(p.Root, path))
 	if err != nil {
 		return ""
 	}

@@ -14,6 +14,9 @@ type span struct {
 	at           uint32
 }
 
+// due says whether the span is at least age old. The epoch may be older than it.
+func (s *span) due(epoch, age uint32) bool { return int32(epoch-s.at) >= int32(age) }
+
 // queue holds free frames until they are due, the oldest first. The guest
 // decides how much there is, so it is bounded: what does not fit is found by a
 // scan.
@@ -67,14 +70,14 @@ func (q *queue) add(first, count uint64, at uint32) {
 
 // waits says whether something is at least age old.
 func (q *queue) waits(epoch, age uint32) bool {
-	return !q.empty() && epoch-q.spans[q.head].at >= age
+	return !q.empty() && q.spans[q.head].due(epoch, age)
 }
 
-// take takes out some of what is at least age old. The result is valid until
-// something is added.
-func (q *queue) take(epoch, age uint32) []span {
+// take takes out some of what is at least age old, at most so many spans. The
+// result is valid until something is added.
+func (q *queue) take(epoch, age uint32, most int) []span {
 	n := 0
-	for n < min(q.len(), dueMax) && epoch-q.spans[q.head+n].at >= age {
+	for most = min(most, q.len()); n < most && q.spans[q.head+n].due(epoch, age); {
 		q.frames -= q.spans[q.head+n].count
 		n++
 	}
@@ -85,8 +88,7 @@ func (q *queue) take(epoch, age uint32) []span {
 
 // drop forgets what is at least age old.
 func (q *queue) drop(epoch, age uint32) {
-	for len(q.take(epoch, age)) > 0 {
-	}
+	q.take(epoch, age, q.len())
 	q.trim()
 }
 
@@ -98,10 +100,10 @@ func (q *queue) trim() {
 	}
 }
 
-// due takes out some of what is at least age old, in the order of memory,
-// neighbours joined, and says how many spans that were.
-func (q *queue) due(epoch, age uint32) (joined []span, n int) {
-	out := slices.Clone(q.take(epoch, age))
+// due takes out some of what is at least age old, at most so many spans, in the
+// order of memory, neighbours joined, and says how many spans that were.
+func (q *queue) due(epoch, age uint32, most int) (joined []span, n int) {
+	out := slices.Clone(q.take(epoch, age, min(most, dueMax)))
 	q.trim()
 	if len(out) == 0 {
 		return nil, 0

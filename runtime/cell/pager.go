@@ -3,6 +3,7 @@
 package cell
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -30,7 +31,12 @@ func newPager(spec config.Cell, m platform.Machine, fail func(error)) (*pager.Pa
 	if f, ok := m.(platform.Prefaulter); ok {
 		prefault = f.Prefault
 	}
-	return pager.New(pager.Options{
+	group, err := pager.OpenGroup("")
+	if err != nil {
+		return nil, fmt.Errorf("control group of this process: %w", err)
+	}
+	p, err := pager.New(pager.Options{
+		Group:  group,
 		Memory: m.Memory(), Policy: policy, Limit: spec.PagerLimit, Cache: spec.ColdCache, Verify: spec.PagerVerify,
 		Fail: fail, RaiseIRQ: m.RaiseIRQ, Prefault: prefault, Pressure: pager.Pressure{}.Short, Busy: new(pager.CPU).Busy,
 		Idle: func() bool { return m.Stats().Idle },
@@ -39,6 +45,10 @@ func newPager(spec config.Cell, m platform.Machine, fail func(error)) (*pager.Pa
 			return s.GateCalls + s.RawCalls + s.Faults
 		},
 	})
+	if err != nil {
+		return nil, errors.Join(err, group.Close())
+	}
+	return p, nil
 }
 
 // SetPager changes the policy of the pager, by its name, of a cell that has one.

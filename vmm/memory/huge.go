@@ -3,16 +3,14 @@
 package memory
 
 import (
-	"errors"
+	"bytes"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
-
-// errNoHuge: the host does not give us files of huge pages.
-var errNoHuge = errors.New("no huge pages for files")
 
 // hugeFile is a file of total bytes in a tmpfs of its own, which gives huge pages
 // to those who advise them. A memfd is in a tmpfs of the kernel's, for which the
@@ -20,11 +18,19 @@ var errNoHuge = errors.New("no huge pages for files")
 // (Documentation/admin-guide/mm/transhuge.rst). The file system is never in any
 // directory, and ends with the file.
 func hugeFile(name string, total uint64) (int, error) {
+	const setting = "/sys/kernel/mm/transparent_hugepage/shmem_enabled"
+	b, err := os.ReadFile(setting)
+	if err == nil && bytes.Contains(b, []byte("[deny]")) {
+		err = fmt.Errorf("%s is deny", setting)
+	}
+	if err != nil {
+		return -1, fmt.Errorf("no huge pages for files: %w", err)
+	}
 	mount, err := tmpfs(map[string]string{
 		"huge": "advise", "size": strconv.FormatUint(total, 10), "nr_inodes": "2", "mode": "0700",
 	})
 	if err != nil {
-		return -1, fmt.Errorf("%w: %w", errNoHuge, err)
+		return -1, err
 	}
 	defer unix.Close(mount)
 	// As the name of a memfd shows in /proc.
