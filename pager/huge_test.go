@@ -3,6 +3,8 @@
 package pager
 
 import (
+	"os"
+	"strconv"
 	"testing"
 	"time"
 
@@ -210,12 +212,16 @@ func TestHugePagesWithinRoom(t *testing.T) {
 // back while others use their frames.
 func TestStressHugePages(t *testing.T) {
 	newHugeCell(t) // or there are none
-	status, out, s := stress(t, memory.NewHuge, "huge", 4_000_000)
+	ops := 4_000_000
+	if n, err := strconv.Atoi(os.Getenv(stressOps)); err == nil {
+		ops = n
+	}
+	status, out, s := stress(t, memory.NewHuge, "huge", ops)
 	if status != 0 {
 		t.Fatalf("status %d: %s", status, out)
 	}
 	if s.Huge == 0 || s.Unbound < 1000 {
 		t.Errorf("little was tried: %+v", s)
 	}
-	t.Logf("%d huge pages, %d frames bound ahead, %d unbound", s.Huge, s.Bound, s.Unbound)
+	t.Logf("%d operations: %d huge pages, %d frames bound ahead, %d unbound", ops, s.Huge, s.Bound, s.Unbound)
 }

@@ -59,7 +59,9 @@ func serving(dir string) ([]int, error) {
 // but memory files with all that is allocated in them, also where nothing maps it.
 func memory(pids []int) (int64, error) {
 	var sum int64
-	files := map[uint64]int64{} // size by inode
+	// Inodes have numbers of their own on every file system.
+	type inode struct{ device, number uint64 }
+	files := map[inode]int64{} // size
 	for _, pid := range pids {
 		n, err := mapped(pid)
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
@@ -80,7 +82,7 @@ func memory(pids []int) (int64, error) {
 			}
 			var st unix.Stat_t
 			if err := unix.Stat(fd, &st); err == nil {
-				files[st.Ino] = st.Blocks * 512
+				files[inode{st.Dev, st.Ino}] = st.Blocks * 512
 			}
 		}
 	}
