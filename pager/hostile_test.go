@@ -31,12 +31,13 @@ func TestHostileGuest(t *testing.T) {
 	ended := 0
 	began := time.Now()
 	rounds := 0
-	for ; time.Since(began) < time.Duration(seconds)*time.Second; rounds++ {
+	// One round in twenty ends it, and how many there are depends on the machine.
+	for ; time.Since(began) < time.Duration(seconds)*time.Second || ended == 0 && rounds < 500; rounds++ {
 		if hostileRound(t, uint64(rounds)) {
 			ended++
 		}
 	}
-	if rounds > 3 && ended == 0 {
+	if ended == 0 {
 		t.Error("no round has ended a cell: the guest was not hostile enough")
 	}
 	t.Logf("%d rounds, %d of them ended the cell", rounds, ended)
