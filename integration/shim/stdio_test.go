@@ -126,16 +126,12 @@ func testTerminal(t *testing.T, h *harness) {
 	must(t, task.Resize(h.ctx, 77, 22))
 	fmt.Fprintln(w, "stty size")
 	out.await(t, "22 77")
-	fmt.Fprintln(w, "sleep 1000")
-	out.await(t, "sleep 1000")
-	// ^C has to find sleep in the foreground.
-	eventually(t, func() error {
-		pids, err := task.Pids(h.ctx)
-		if err == nil && len(pids) < 2 {
-			err = fmt.Errorf("processes %v", pids)
-		}
-		return err
-	})
+	// What comes twice has been read: ^C finds cat in the foreground. A moment
+	// earlier it would be the shell's, which then waits for cat.
+	fmt.Fprintln(w, "echo begin; cat")
+	out.await(t, "\nbegin")
+	fmt.Fprintln(w, "seen")
+	out.await(t, "seen\r\nseen")
 	fmt.Fprint(w, "\x03")
 	fmt.Fprintln(w, "exit 8")
 	if code := status(t, exit); code != 8 {
