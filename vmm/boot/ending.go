@@ -34,7 +34,7 @@ func ReadEnding(c *abi.Control) Ending {
 
 // printable makes one line of harmless text of a NUL-terminated copy of guest
 // bytes.
-func printable(msg [240]uint8) string {
+func printable(msg [abi.ExitMsgSize]uint8) string {
 	b := msg[:]
 	if i := bytes.IndexByte(b, 0); i >= 0 {
 		b = b[:i]

@@ -100,8 +100,12 @@ func fakeMonitor(script string) {
 		unix.Write(fdNotify, []byte{1, 0, 0, 0, 0, 0, 0, 0})
 		unix.Pause()
 	case "irq": // wait for a pending bit as a running vCPU, then as an idle one
-		for atomic.LoadUint64(&c.KickMask) == 0 {
-			futexSleep(&c.WardenWord, atomic.LoadUint32(&c.WardenWord))
+		for {
+			word := atomic.LoadUint32(&c.WardenWord) // before the mask: it changes after it
+			if atomic.LoadUint64(&c.KickMask) != 0 {
+				break
+			}
+			futexSleep(&c.WardenWord, word)
 		}
 		first := atomic.SwapUint64(&c.Vcpus[0].Pending, 0)
 		atomic.StoreUint32(&c.Vcpus[0].State, abi.VcpuIdle)

@@ -152,6 +152,7 @@ const (
 	MaxSlots    = 8192
 	MaxMapOps   = 256
 	CmdlineSize = 4096
+	ExitMsgSize = 232
 )
 
 // Virtio transport (docs/virtio.md).

@@ -175,11 +175,14 @@ type VirtioQueue struct {
 type Control struct {
 	Boot BootParams
 
-	// Ending of the cell: monitor.
+	// Ending of the cell: monitor. Who finds ExitClaim 0 writes the rest and
+	// ExitReason last: with it the cell is at its end.
 	ExitReason uint32
 	ExitCode   int32
 	ExitDetail int64
-	ExitMsg    [240]uint8
+	ExitMsg    [ExitMsgSize]uint8
+	ExitClaim  uint32
+	_          uint32
 
 	// Mailbox of the warden (the first process of the cell).
 	WardenWord uint32 // futex word: changes when there is work

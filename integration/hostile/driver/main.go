@@ -72,12 +72,12 @@ func run() error {
 	default:
 		return fmt.Errorf("kind %q", *kind)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), *patience)
-	defer cancel()
-	cl, err := cell.Create(ctx, c, stdio)
+	cl, err := cell.Create(context.Background(), c, stdio)
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), *patience)
+	defer cancel()
 	var users sync.WaitGroup
 	if c.Agent {
 		if err := cl.AddRoot("one", *dir); err != nil {

@@ -4,11 +4,11 @@
 #define PARACELL_ABI_H
 
 /* Of these definitions and of those of the pager: see Identity in Go. */
-#define PARACELL_IDENTITY 0x7076df79717e3a5c
+#define PARACELL_IDENTITY 0xf00286ad104cd479
 #define PARACELL_NOTE \
 	".pushsection .note.paracell, \"a\", @note\n" \
 	".balign 4\n.long 9, 8, 1\n.asciz \"ParaCell\"\n.balign 4\n" \
-	".quad 0x7076df79717e3a5c\n.popsection\n"
+	".quad 0xf00286ad104cd479\n.popsection\n"
 
 #define PARACELL_VERSION 1
 #define PARACELL_PAGE_SIZE 0x1000
@@ -64,6 +64,7 @@
 #define PARACELL_MAX_SLOTS 0x2000
 #define PARACELL_MAX_MAP_OPS 256
 #define PARACELL_CMDLINE_SIZE 0x1000
+#define PARACELL_EXIT_MSG_SIZE 232
 #define PARACELL_NOTIFY_STATUS 0xffffffff
 #define PARACELL_MAX_QUEUES 8
 #define PARACELL_CONFIG_SIZE 256
@@ -217,6 +218,7 @@
 #define PARACELL_CONTROL_EXIT_CODE_OFFSET 4612
 #define PARACELL_CONTROL_EXIT_DETAIL_OFFSET 4616
 #define PARACELL_CONTROL_EXIT_MSG_OFFSET 4624
+#define PARACELL_CONTROL_EXIT_CLAIM_OFFSET 4856
 #define PARACELL_CONTROL_WARDEN_WORD_OFFSET 4864
 #define PARACELL_CONTROL_SPAWN_WANT_OFFSET 4868
 #define PARACELL_CONTROL_KICK_MASK_OFFSET 4872
@@ -351,7 +353,9 @@ struct paracell_control {
 	unsigned int exit_reason;
 	int exit_code;
 	long long exit_detail;
-	unsigned char exit_msg[240];
+	unsigned char exit_msg[232];
+	unsigned int exit_claim;
+	unsigned int __pad0;
 	unsigned int warden_word;
 	unsigned int spawn_want;
 	unsigned long long kick_mask;
@@ -364,9 +368,9 @@ struct paracell_control {
 	int spawn_error;
 	unsigned int free_ops;
 	unsigned int warden_idle;
-	unsigned int __pad0;
+	unsigned int __pad1;
 	unsigned long long vector;
-	unsigned int __pad1[16];
+	unsigned int __pad2[16];
 	struct paracell_slot slots[8192];
 	struct paracell_vcpu vcpus[16];
 	struct paracell_virtio_device devices[24];
@@ -471,6 +475,7 @@ _Static_assert(__builtin_offsetof(struct paracell_control, exit_reason) == PARAC
 _Static_assert(__builtin_offsetof(struct paracell_control, exit_code) == PARACELL_CONTROL_EXIT_CODE_OFFSET, "offset of paracell_control.exit_code");
 _Static_assert(__builtin_offsetof(struct paracell_control, exit_detail) == PARACELL_CONTROL_EXIT_DETAIL_OFFSET, "offset of paracell_control.exit_detail");
 _Static_assert(__builtin_offsetof(struct paracell_control, exit_msg) == PARACELL_CONTROL_EXIT_MSG_OFFSET, "offset of paracell_control.exit_msg");
+_Static_assert(__builtin_offsetof(struct paracell_control, exit_claim) == PARACELL_CONTROL_EXIT_CLAIM_OFFSET, "offset of paracell_control.exit_claim");
 _Static_assert(__builtin_offsetof(struct paracell_control, warden_word) == PARACELL_CONTROL_WARDEN_WORD_OFFSET, "offset of paracell_control.warden_word");
 _Static_assert(__builtin_offsetof(struct paracell_control, spawn_want) == PARACELL_CONTROL_SPAWN_WANT_OFFSET, "offset of paracell_control.spawn_want");
 _Static_assert(__builtin_offsetof(struct paracell_control, kick_mask) == PARACELL_CONTROL_KICK_MASK_OFFSET, "offset of paracell_control.kick_mask");

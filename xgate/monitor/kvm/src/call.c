@@ -144,10 +144,9 @@ long enter_slow(struct paracell_regs *regs)
 /* cell_end says why the cell ends, unless somebody has already, and ends it. */
 noreturn void cell_end(u32 reason, int code, s64 detail, const char *text)
 {
-	u32 none = PARACELL_REASON_NONE;
 	unsigned long n = 0;
 
-	if (__atomic_compare_exchange_n(&control->exit_reason, &none, reason, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+	if (!__atomic_exchange_n(&control->exit_claim, 1, __ATOMIC_SEQ_CST)) {
 		control->exit_code = code;
 		control->exit_detail = detail;
 		/* The kernel may have left a text of its own before CallExit. */
@@ -157,6 +156,7 @@ noreturn void cell_end(u32 reason, int code, s64 detail, const char *text)
 			memcpy(control->exit_msg, text, n);
 			control->exit_msg[n] = 0;
 		}
+		atomic_store(&control->exit_reason, reason);
 	}
 	for (;;)
 		bell(BELL_EXIT, 0);

@@ -53,13 +53,25 @@ noreturn void process_exit(int status)
 		__asm__ volatile("mov %0, %%rsp; ud2" : : "r"(altstack + 256));
 }
 
+/*
+ * await_ending lets the one that was first finish what it writes; it may also
+ * have been killed on the way.
+ */
+static void await_ending(void)
+{
+	static const struct timespec second = { 1, 0 };
+
+	while (!atomic_load(&control->exit_reason))
+		if (futex_wait(&control->exit_reason, 0, &second) == -HOST_ETIMEDOUT)
+			return;
+}
+
 /* cell_end says why the cell ends, unless somebody has already, and ends it. */
 noreturn void cell_end(u32 reason, int code, s64 detail, const char *text)
 {
-	u32 none = PARACELL_REASON_NONE;
 	unsigned long n;
 
-	if (__atomic_compare_exchange_n(&control->exit_reason, &none, reason, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+	if (!__atomic_exchange_n(&control->exit_claim, 1, __ATOMIC_SEQ_CST)) {
 		control->exit_code = code;
 		control->exit_detail = detail;
 		/* The kernel may have left a text of its own before CallExit. */
@@ -70,10 +82,17 @@ noreturn void cell_end(u32 reason, int code, s64 detail, const char *text)
 			memcpy(control->exit_msg, text, n);
 			control->exit_msg[n] = 0;
 		}
+		/* Last: the warden ends as soon as it sees it, and this process with it. */
+		atomic_store(&control->exit_reason, reason);
+		futex_wake(&control->exit_reason, PARACELL_MAX_SLOTS);
 	}
+	await_ending();
 	/* The host ends every process of the cell with the warden. */
 	if (my_slot == ~0U)
 		process_exit(0);
+	/* Nobody says why, so the warden has to find a process lost. */
+	if (!atomic_load(&control->exit_reason))
+		process_exit(1);
 	warden_poke();
 	for (;;)
 		futex_wait(&control->exit_reason, atomic_load(&control->exit_reason), 0);
