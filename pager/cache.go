@@ -110,7 +110,12 @@ func (c *cache) look() bool {
 	guest := p.ring.Guest()
 	first := c.idle == idleLooks || c.asked == 0
 	if !first && (guest.ColdFrames < coldFloor || guest.Reclaimed == c.reclaimed) {
-		return pressed // nothing is left that is worth it
+		// Nothing is left that is worth it. A guest that works may have more
+		// meanwhile, and a host that is short wants to know.
+		if pressed {
+			c.ask(0, guest.Reclaimed)
+		}
+		return pressed
 	}
 	want := guest.ColdFrames / 2
 	if first {

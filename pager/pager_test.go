@@ -120,8 +120,11 @@ func TestTakesBackWhatIsFree(t *testing.T) {
 	c.touch(t, 1000, 2000)
 	before := c.resident(t)
 	c.give(t, 1000, 2000)
-	eventually(t, "2,000 frames go back", func() bool { return c.resident(t) <= before-2000*ring.FrameSize })
-	if s := c.Pager.Stats(); s.Unbound != 2000 || s.UnbindCalls > 20 {
+	eventually(t, "2,000 frames go back", func() bool { return c.Pager.Stats().Unbound == 2000 })
+	if n := c.resident(t); n > before-2000*ring.FrameSize {
+		t.Errorf("%d bytes are bound, before %d", n, before)
+	}
+	if s := c.Pager.Stats(); s.UnbindCalls > 20 {
 		t.Errorf("%+v", s)
 	}
 }
@@ -337,7 +340,8 @@ func TestOverflow(t *testing.T) {
 		}
 	}
 	// Entries that say nothing, until the ring is full.
-	for range ring.Entries + 10 {
+	// More than it holds: the pager may be reading.
+	for range 4 * ring.Entries {
 		c.guest.Tell(ring.Intent{Op: ring.OpGive, First: 10, Count: 1})
 	}
 	c.Kick()

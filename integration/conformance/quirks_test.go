@@ -20,7 +20,7 @@ func patience() time.Duration {
 	if testenv.Emulated() {
 		return 15 * time.Minute
 	}
-	return 3 * time.Minute
+	return 10 * time.Minute
 }
 
 // quirks returns the programs of integration/quirks, built.

@@ -58,7 +58,7 @@ func TestKeys(t *testing.T) {
 		t.Fatalf("no programs in testdata: %v", err)
 	}
 	gcc := testenv.Program(t, "gcc", "gcc")
-	m := emulated.Machine{Files: map[string]string{}, Timeout: 2 * time.Minute}
+	m := emulated.Machine{Files: map[string]string{}}
 	bin := t.TempDir()
 	var script strings.Builder
 	for _, src := range sources {
@@ -102,7 +102,6 @@ func TestExitStatus(t *testing.T) {
 		Env:     []string{"UNUSED=x'y"},
 		Files:   map[string]string{"/etc/given": "init.sh"},
 		Output:  &streamed,
-		Timeout: time.Minute,
 	})
 	want, err := os.ReadFile("init.sh")
 	if err != nil {
@@ -123,7 +122,6 @@ func TestPanicIsAnError(t *testing.T) {
 	need(t)
 	_, err := emulated.Run(t.Context(), emulated.Machine{
 		Command: []string{"sh", "-c", "echo c > /proc/sysrq-trigger; sleep 60"},
-		Timeout: time.Minute,
 	})
 	if errors.Is(err, emulated.ErrUnavailable) {
 		unavailable(t, err)

@@ -112,7 +112,8 @@ func checkUDP(t *testing.T, n *testnet.Network, address string) {
 	}
 	defer c.Close()
 	b := make([]byte, 10)
-	for range 20 { // it may not listen yet
+	// It may not listen yet: then a try fails at once.
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if _, err := io.WriteString(c, "packet"); err != nil {
 			continue
 		}
@@ -129,7 +130,7 @@ func checkUDP(t *testing.T, n *testnet.Network, address string) {
 func checkClean(t *testing.T, h *testnet.Host) {
 	t.Helper()
 	var left string
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if left = h.Leftovers(); left == "" {
 			return
 		}

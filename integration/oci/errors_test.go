@@ -180,8 +180,8 @@ func TestKilledHostProcess(t *testing.T) {
 		out, _, _ := d.CTR(t, "", "task", "ls")
 		return strings.Contains(out, "STOPPED")
 	})
-	if log := d.Log(); !strings.Contains(log, "signal 9 (SIGKILL): killed from outside") {
-		t.Error("containerd's log does not say why")
-	}
+	eventually(t, "containerd's log says why", func() bool {
+		return strings.Contains(d.Log(), "signal 9 (SIGKILL): killed from outside")
+	})
 	remove(t, d, "victim")
 }

@@ -156,9 +156,9 @@ func TestHostGroup(t *testing.T) {
 			out, _, _ := d.CTR(t, "", "task", "ls")
 			return strings.Contains(out, "STOPPED") || !strings.Contains(out, "oom")
 		})
-		if log := d.Log(); !strings.Contains(log, "OOM killer has ended the cell") {
-			t.Error("containerd's log does not say why")
-		}
+		eventually(t, "containerd's log says why", func() bool {
+			return strings.Contains(d.Log(), "OOM killer has ended the cell")
+		})
 		remove(t, d, "oom")
 		eventually(t, "the control group is removed", gone)
 	})

@@ -157,7 +157,7 @@ func TestMemoryGoesBack(t *testing.T) {
 	root := newRoot(t, "burst")
 	for _, policy := range []string{"page", "huge", "report4k"} {
 		t.Run(policy, func(t *testing.T) {
-			r := start(t, root, policy, "512M", "/bin/burst", "256", "4")
+			r := start(t, root, policy, "512M", "/bin/burst", "256", "4", "2")
 			high := uint64(0)
 			for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 				if r.sample() {

@@ -49,7 +49,7 @@ static void interrupted_read(int through_gate, int restart)
 	handled = 0;
 	pid = MUST(fork());
 	if (!pid) {
-		pause_ms(50);
+		pause_ms(500); // longer than a busy host keeps the reader from reading
 		kill(me, SIGUSR1);
 		pause_ms(50);
 		MUST(write(pipes[1], "x", 1));
@@ -72,13 +72,13 @@ static void stopped_sleep(int through_gate)
 	pid_t pid = MUST(fork());
 
 	if (!pid) {
-		struct timespec t = { 0, 200000000 };
+		struct timespec t = { 2, 0 };
 		uint64_t start = now_ns();
 		long ret = call3(through_gate, SYS_nanosleep, (long)&t, 0, 0);
 		uint64_t ns = now_ns() - start;
 
 		CHECK(ret == 0, "nanosleep gave %ld", ret);
-		CHECK(ns >= 200000000, "slept %llu ns only", (unsigned long long)ns);
+		CHECK(ns >= 2000000000, "slept %llu ns only", (unsigned long long)ns);
 		_exit(0);
 	}
 	pause_ms(50);

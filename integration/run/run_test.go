@@ -275,7 +275,7 @@ func TestNothingOutlivesTheCommand(t *testing.T) {
 			t.Errorf("status %v", cmd.ProcessState)
 		}
 		var left []string
-		for range 100 {
+		for range 1500 {
 			if left = cellProcesses(t, name); left == nil {
 				break
 			}
@@ -315,10 +315,18 @@ func TestIdleCellCostsNoProcessorTime(t *testing.T) {
 	cmd := background(t, name, "sleep 1000")
 	pids := append(cellProcesses(t, name), strconv.Itoa(cmd.Process.Pid))
 	time.Sleep(2 * time.Second) // boot is over
-	before := ticks(t, pids)
-	time.Sleep(span)
-	if used := time.Duration(ticks(t, pids)-before) * 10 * time.Millisecond; used > span/1000+10*time.Millisecond {
-		t.Errorf("%v in %v", used, span)
+	// The processes' times are rounded each by itself, and a busy host adds to
+	// them: one quiet span of four will do.
+	for try := 1; ; try++ {
+		before := ticks(t, pids)
+		time.Sleep(span)
+		used := time.Duration(ticks(t, pids)-before) * 10 * time.Millisecond
+		if used <= span/1000+10*time.Millisecond {
+			return
+		}
+		if try == 4 {
+			t.Fatalf("%v in %v", used, span)
+		}
 	}
 }
 

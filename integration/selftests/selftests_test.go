@@ -17,7 +17,7 @@ import (
 	"github.com/paracell/paracell/internal/testenv"
 )
 
-const patience = 6 * time.Minute
+const patience = 15 * time.Minute
 
 // script runs the programs that it is given, by name and seconds, in a
 // directory of memory: what the tests write must not depend on the disk. Nor must
@@ -32,6 +32,11 @@ while read p s; do
 	cd $d && rm -rf w
 done <<'END'
 `
+
+// shell is the script that runs programs: lines of a name and a limit in seconds.
+func shell(lines []string) string {
+	return script + strings.Join(lines, "") + "END\ncd /; rm -rf $d\n"
+}
 
 // difference is a line of differences.txt.
 type difference struct{ program, test string }
@@ -87,7 +92,7 @@ func TestSelftests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	run := script
+	var lines []string
 	for line := range strings.Lines(string(b)) {
 		if strings.HasPrefix(line, "#") {
 			continue
@@ -97,12 +102,10 @@ func TestSelftests(t *testing.T) {
 			seconds = "15"
 		}
 		program, _, _ := strings.Cut(compile, " ")
-		run += program + " " + seconds + "\n"
+		lines = append(lines, program+" "+seconds+"\n")
 	}
-	run += "END\ncd /; rm -rf $d\n"
-
-	hostOutput := sidebyside.Host(t, files, run, patience).Output
-	cellOutput := sidebyside.Cell(t, files, run, patience).Output
+	hostOutput := sidebyside.Host(t, files, shell(lines), patience).Output
+	cellOutput := sidebyside.Cell(t, files, shell(lines), patience).Output
 	if dir := os.Getenv("PARACELL_SELFTESTS_OUTPUT"); dir != "" {
 		for name, output := range map[string]string{"host": hostOutput, "cell": cellOutput} {
 			if err := os.WriteFile(path.Join(dir, name), []byte(output), 0o644); err != nil {
@@ -112,13 +115,42 @@ func TestSelftests(t *testing.T) {
 	}
 	host, cell := parse(hostOutput), parse(cellOutput)
 	known := differences(t)
+	short := func(program, test string) bool {
+		return cell[program][test] < host[program][test] &&
+			!slices.ContainsFunc(known, func(d difference) bool { return d.matches(program, test) })
+	}
+	// Some of them race with time: they create threads, wait ten milliseconds and
+	// want all to have got somewhere. What fails three times fails.
+	for range 2 {
+		again := slices.DeleteFunc(slices.Clone(lines), func(line string) bool {
+			program, _, _ := strings.Cut(line, " ")
+			for test := range host[program] {
+				if short(program, test) {
+					return false
+				}
+			}
+			return true
+		})
+		if len(again) == 0 {
+			break
+		}
+		t.Logf("once more: %q", again)
+		for program, tests := range parse(sidebyside.Cell(t, files, shell(again), patience).Output) {
+			for test, n := range tests {
+				if cell[program] == nil {
+					cell[program] = map[string]int{}
+				}
+				cell[program][test] = max(cell[program][test], n)
+			}
+		}
+	}
 	total, same := 0, 0
 	for _, program := range slices.Sorted(maps.Keys(host)) {
 		for _, test := range slices.Sorted(maps.Keys(host[program])) {
 			h, c := host[program][test], cell[program][test]
 			total += h
 			same += min(h, c)
-			if c < h && !slices.ContainsFunc(known, func(d difference) bool { return d.matches(program, test) }) {
+			if short(program, test) {
 				t.Errorf("%s %s: passed %d times on the host, %d times in the cell", program, test, h, c)
 			}
 		}

@@ -76,8 +76,7 @@ func testCopyRunning(t *testing.T, h *harness) {
 	var out buffer
 	p, exit = h.exec(t, task, h.streams(nil, &out, nil), "/bin/tar", "cf", "-", "-C", "/tmp", "copied")
 	status(t, exit)
-	_, err = p.Delete(h.ctx)
-	must(t, err)
+	remove(t, h, p)
 	r := tar.NewReader(strings.NewReader(out.String()))
 	header, err := r.Next()
 	must(t, err)

@@ -111,6 +111,9 @@ func startAndDelete(h *harness, p client.Process) (uint32, error) {
 	if err != nil {
 		return 0, err
 	}
+	if p.IO() != nil {
+		p.IO().Wait() // see remove
+	}
 	gone, err := p.Delete(h.ctx)
 	if err != nil {
 		return 0, err

@@ -129,12 +129,20 @@ func (h *harness) output(t testing.TB, task client.Task, args ...string) string 
 	var out buffer
 	p, exit := h.exec(t, task, cio.NewCreator(cio.WithStreams(nil, &out, &out), cio.WithFIFODir(h.Dir)), args...)
 	status := status(t, exit)
-	_, err := p.Delete(h.ctx)
-	must(t, err)
+	remove(t, h, p)
 	if status != 0 {
 		t.Fatalf("%v: status %d\n%s", args, status, out.String())
 	}
 	return out.String()
+}
+
+// remove deletes a process that has ended, when all that it printed has been
+// read: the client cuts off what has not.
+func remove(t testing.TB, h *harness, p client.Process) {
+	t.Helper()
+	p.IO().Wait()
+	_, err := p.Delete(h.ctx)
+	must(t, err)
 }
 
 // status waits for an exit.

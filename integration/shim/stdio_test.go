@@ -48,8 +48,7 @@ func testDrained(t *testing.T, h *harness) {
 		if code := status(t, exit); code != 6 {
 			t.Errorf("status %d", code)
 		}
-		_, err := p.Delete(h.ctx)
-		must(t, err)
+		remove(t, h, p)
 		for name, b := range map[string]*buffer{"output": &out, "errors": &errOut} {
 			if s := b.String(); len(s) != size+4 || !strings.HasSuffix(s, "end\n") {
 				t.Errorf("%d bytes of %s, want %d", len(s), name, size+4)
@@ -80,8 +79,7 @@ func testExecInput(t *testing.T, h *harness) {
 	if code := status(t, exit); code != 0 {
 		t.Errorf("status %d", code)
 	}
-	_, err := p.Delete(h.ctx)
-	must(t, err)
+	remove(t, h, p)
 	if out.String() != "some text\n" {
 		t.Errorf("%q", out.String())
 	}
@@ -105,8 +103,7 @@ func testCloseInput(t *testing.T, h *harness) {
 	}
 	must(t, p.CloseIO(h.ctx, client.WithStdinCloser))
 	status(t, exit)
-	_, err := p.Delete(h.ctx)
-	must(t, err)
+	remove(t, h, p)
 	if !strings.HasSuffix(out.String(), "end\n") {
 		t.Errorf("%q", out.String())
 	}
@@ -132,7 +129,15 @@ func testTerminal(t *testing.T, h *harness) {
 	out.await(t, "\nbegin")
 	fmt.Fprintln(w, "seen")
 	out.await(t, "seen\r\nseen")
+	from := len(out.String())
 	fmt.Fprint(w, "\x03")
+	// Until the prompt cat could still read what comes, and die with it.
+	eventually(t, func() error {
+		if s := out.String()[from:]; !strings.Contains(s, "# ") {
+			return fmt.Errorf("no prompt in %q", s)
+		}
+		return nil
+	})
 	fmt.Fprintln(w, "exit 8")
 	if code := status(t, exit); code != 8 {
 		t.Errorf("status %d\n%s", code, out.String())

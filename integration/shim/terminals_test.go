@@ -26,8 +26,7 @@ func (h *harness) execute(t *testing.T, task client.Task, spec *specs.Process, o
 	must(t, err)
 	must(t, p.Start(h.ctx))
 	code := status(t, exit)
-	_, err = p.Delete(h.ctx)
-	must(t, err)
+	remove(t, h, p)
 	return out.String(), code
 }
 

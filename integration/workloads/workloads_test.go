@@ -45,7 +45,7 @@ var workloads = []workload{
 			find . -type f | wc -l; cat a/b/* | sort -t' ' -k2 -n | tail -1
 			tar c a | gzip | gunzip | tar t | wc -l; cat a/b/* | md5sum; ps | grep -c 'sh -c'; id -u`,
 		want:  []string{"200\n", "line 200\n", "202\n", "  -\n", "0\n"},
-		serve: idle, exec: `ps | head -1; ps -o args | grep -v grep | grep -c 'exit 9'; exit 0`, said: []string{"PID", "1"},
+		serve: idle, exec: `ps | head -1; ps -o args | grep -v grep | grep -q 'exit 9' && echo 1; exit 0`, said: []string{"PID", "1"},
 		signal: "TERM", status: 9,
 	},
 	{

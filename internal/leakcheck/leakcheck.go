@@ -32,7 +32,7 @@ func Main(m *testing.M, allowed ...string) {
 // their end is not always waited for.
 func find(before map[string]string, allowed []string) string {
 	var leaks string
-	for range 100 {
+	for range 1500 {
 		leaks = files(before, allowed) + goroutines() + children()
 		if leaks == "" {
 			return ""

@@ -166,7 +166,7 @@ func (d *Daemon) Log() string {
 // mounts, bundles. It waits a moment: shims end after the call that ends them.
 func (d *Daemon) Left() string {
 	var b strings.Builder
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		b.Reset()
 		for _, pid := range d.Shims() {
 			fmt.Fprintf(&b, "shim: process %d\n", pid)

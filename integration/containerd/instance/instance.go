@@ -234,7 +234,7 @@ func (d *Instance) Close() error {
 		}
 	}
 	errs = append(errs, d.Stop())
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		pids := d.processes()
 		if len(pids) == 0 {
 			break

@@ -873,8 +873,8 @@ static void locks(void)
 		R(flock(g, LOCK_SH | LOCK_NB));
 	});
 	// Waiting for a lock: it comes when the other ends.
-	int p[2];
-	if (pipe(p))
+	int p[2], tried[2];
+	if (pipe(p) || pipe(tried))
 		exit(1);
 	fflush(stdout);
 	pid_t child = fork();
@@ -884,6 +884,8 @@ static void locks(void)
 		fcntl(g, F_SETLK, &k);
 		if (write(p[1], "x", 1) != 1)
 			_exit(1);
+		if (read(tried[0], &(char){ 0 }, 1) != 1)
+			_exit(1);
 		usleep(100000);
 		_exit(0);
 	}
@@ -892,6 +894,8 @@ static void locks(void)
 		exit(1);
 	struct flock k = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 100, .l_len = 1 };
 	R(fcntl(other, F_SETLK, &k));
+	if (write(tried[1], "x", 1) != 1)
+		exit(1);
 	R(fcntl(other, F_SETLKW, &k));
 	waitpid(child, NULL, 0);
 	end();
