@@ -372,32 +372,70 @@ func TestCorrupt(t *testing.T) {
 	}
 }
 
+// bubble starts a Pager in the time of synctest, which waits for no clean-up of
+// the test.
+func bubble(t *testing.T, o Options) (p *Pager, guest *ring.Guest, end func()) {
+	t.Helper()
+	mem, err := memory.New("test", cellFrames*ring.FrameSize, controlSize)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Memory, o.Policy, o.Fail = mem, Policies[0], func(err error) { t.Error(err) }
+	if p, err = New(o); err != nil {
+		t.Fatal(err)
+	}
+	all, err := mem.Slice(0, mem.Size())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if guest, err = ring.NewGuest(mem.Tail(), all, 0, ring.Rules); err != nil {
+		t.Fatal(err)
+	}
+	guest.Notify = p.Kick
+	guest.Boot(0, 4)
+	return p, guest, func() {
+		p.Close()
+		mem.Close()
+	}
+}
+
+// TestColdCacheOfAShortHost: a cell that works is asked again and again while the
+// host is short, also when it had nothing at first.
+func TestColdCacheOfAShortHost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var activity uint64
+		_, guest, end := bubble(t, Options{
+			Pressure: func() bool { return true },
+			RaiseIRQ: func(uint) error { return nil }, Activity: func() uint64 { activity++; return activity },
+		})
+		defer end()
+		guest.Tell(ring.Intent{Op: ring.OpGive, First: 9, Count: 1})
+		cold, reclaimed := uint64(0), uint64(0)
+		for second := range 100 {
+			time.Sleep(time.Second)
+			if second == 10 {
+				cold = 10_000
+			}
+			if n, frames := guest.ReclaimRequest(); n != 0 {
+				cold -= frames
+				reclaimed += frames
+				guest.Reclaimed(n, frames, cold)
+			}
+		}
+		if cold > 2*coldFloor {
+			t.Errorf("%d cold frames are left, %d went back", cold, reclaimed)
+		}
+	})
+}
+
 func TestColdCache(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		mem, err := memory.New("test", cellFrames*ring.FrameSize, controlSize)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer mem.Close()
 		asked := 0
-		p, err := New(Options{
-			Memory: mem, Policy: Policies[0], Cache: true, Fail: func(err error) { t.Error(err) },
+		p, guest, end := bubble(t, Options{
+			Cache:    true,
 			RaiseIRQ: func(uint) error { asked++; return nil }, Activity: func() uint64 { return 1 },
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer p.Close()
-		all, err := mem.Slice(0, mem.Size())
-		if err != nil {
-			t.Fatal(err)
-		}
-		guest, err := ring.NewGuest(mem.Tail(), all, 0, ring.Rules)
-		if err != nil {
-			t.Fatal(err)
-		}
-		guest.Notify = p.Kick
-		guest.Boot(0, 4)
+		defer end()
 		guest.Tell(ring.Intent{Op: ring.OpGive, First: 9, Count: 1})
 		time.Sleep(idleLooks*idleTick - 1)
 		if asked != 0 {
