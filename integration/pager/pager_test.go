@@ -79,7 +79,7 @@ func start(t *testing.T, root, policy, memory string, args ...string) *run {
 			line = append(line, "--cold-cache")
 		}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience+seconds())
+	ctx, cancel := context.WithTimeout(t.Context(), 4*patience+seconds())
 	t.Cleanup(cancel)
 	r.cmd = exec.CommandContext(ctx, testenv.Built(t, "paracell"), slices.Concat(line, []string{"--"}, args)...)
 	r.cmd.Stdout, r.cmd.Stderr = &r.out, &r.log
