@@ -122,6 +122,8 @@ func testShimKilled(t *testing.T, h *harness) {
 	if len(all) < 3 {
 		t.Fatalf("processes %v", all)
 	}
+	// A shim tells of a start when it has answered, if it lives so long.
+	r.await(t, task.ID(), "/tasks/create", "/tasks/start")
 	must(t, syscall.Kill(shim, syscall.SIGKILL))
 	gone(t, all...)
 	// containerd gives events what the delete command says.
