@@ -273,6 +273,7 @@ func (s *suite) exitReasons(t *testing.T) {
 		{"reboot", new(Guest).Exit(0, abi.ReasonReboot), abi.ReasonReboot},
 		{"panic", new(Guest).Exit(0, abi.ReasonPanic), abi.ReasonPanic},
 		{"an unknown reason", new(Guest).Exit(0, 12345), 0},
+		{"an ending that somebody else writes", new(Guest).Store(exitClaimAddr, 1).Exit(0, abi.ReasonPowerOff), 0},
 		{"a fault without a vector", new(Guest).Raw(0x0f, 0x0b), 0},                    // ud2
 		{"a read of nothing", new(Guest).SetReg(RBX, 0x1000).Raw(0x48, 0x8b, 0x03), 0}, // mov (%rbx), %rax
 	} {
@@ -626,7 +627,7 @@ func (s *suite) closeIsConcurrent(t *testing.T) {
 // may end or go on; the host side has to stay whole, and Close has to work.
 func (s *suite) hostileGuests(t *testing.T) {
 	for name, g := range map[string]*Guest{
-		"message":  new(Guest).Fill(exitMsgAddr, 240, 0xff).Exit(0, abi.ReasonPanic),
+		"message":  new(Guest).Fill(exitMsgAddr, abi.ExitMsgSize, 0xff).Exit(0, abi.ReasonPanic),
 		"mailbox":  new(Guest).Fill(wardenAddr, mailboxSize, 0xff).Exit(0, abi.ReasonPowerOff),
 		"slots":    new(Guest).Fill(slotsAddr, slotsSize, 0xff).Exit(0, abi.ReasonPowerOff),
 		"vcpu":     new(Guest).Fill(vcpusAddr, vcpuSize, 0xff).Exit(0, abi.ReasonPowerOff),
